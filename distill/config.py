@@ -1,0 +1,391 @@
+"""The configuration of one distillation: a YAML file that every command takes.
+
+Paths are relative to the workspace, the folder that holds `configs/` (or the config's own folder
+when it does not lie in one). Most are never written: the store, the data set, the run and the
+results are named after the config.
+
+    name: shop
+    toolset: tools/retail
+    teacher: {provider: openai_chat, model: Qwen/Qwen3-32B, base_url: http://127.0.0.1:8000/v1}
+    student: {base: Qwen/Qwen2.5-7B-Instruct}
+
+An unknown key, a missing one or a bad value is refused by name, file and line. The attribute
+docstrings below are the reference of every key (`docs/config.md` is generated from them).
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from distill.errors import ConfigError
+from distill.types import Kind
+
+HOSTED = frozenset({"api.anthropic.com", "api.openai.com", "openrouter.ai"})
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, unknown keys refused, attribute docstrings become
+    descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Prices(Section):
+    """Dollars per million tokens, when the bundled table does not know the model or you pay
+    another price."""
+
+    input: float = Field(ge=0)
+    """Fresh input tokens."""
+    output: float = Field(ge=0)
+    """Output tokens, reasoning included."""
+    cached: float | None = Field(default=None, ge=0)
+    """Input tokens read from the provider's cache; the price of `input` when left out."""
+    cache_write: float | None = Field(default=None, ge=0)
+    """Input tokens written to the cache; the price of `input` when left out."""
+
+
+class TasksConfig(Section):
+    """Which tasks are collected."""
+
+    path: str | None = None
+    """A tasks.jsonl or a tasks.py with `generate(seed, count)`; the tool set's own when left
+    out."""
+    count: int = Field(default=1000, ge=1)
+    """How many tasks a generator makes, or at most how many are read from a file."""
+    seed: int = 0
+    """Seed of the generator."""
+
+
+class TeacherConfig(Section):
+    """The model that demonstrates, behind an API."""
+
+    provider: Literal["anthropic", "openai", "openai_chat"]
+    """anthropic: Messages; openai: Responses; openai_chat: any server that speaks Chat
+    Completions."""
+    model: str
+    """Model name as the provider spells it."""
+    base_url: str | None = None
+    """Endpoint; the provider's own when left out. Required for openai_chat."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key (never the key itself)."""
+    terms: str | None = None
+    """Why you may train on this model's outputs, in your words. Required for hosted providers;
+    stored on every trace and in the cards."""
+    max_tokens: int = Field(default=2048, ge=16)
+    """Most output tokens of one turn."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Sampling temperature, where the model takes one."""
+    timeout_s: float = Field(default=120, gt=0)
+    """Seconds before one request is given up and retried."""
+    extra: dict[str, Any] = {}
+    """Further request fields, passed as they are (reasoning effort, thinking, provider routing)."""
+    price: Prices | None = None
+    """Overrides the bundled price table."""
+
+
+class CollectConfig(Section):
+    """How episodes are run and stored."""
+
+    store: str | None = None
+    """Trace store: a path, or an SQLAlchemy URL; traces/<name>.db when left out."""
+    samples: int = Field(default=1, ge=1)
+    """Episodes per task."""
+    concurrency: int = Field(default=16, ge=1)
+    """Most episodes in flight."""
+    max_steps: int = Field(default=12, ge=1)
+    """Most assistant turns of one episode; one that needs more ends as turn_limit."""
+    tool_timeout_s: float = Field(default=30, gt=0)
+    """Seconds before a tool call is reported to the model as timed out."""
+    budget_usd: float | None = Field(default=None, gt=0)
+    """Spend limit of this store; no episode starts once it is reached."""
+
+
+class SplitConfig(Section):
+    """Shares of the three splits."""
+
+    train: float = Field(default=0.8, gt=0, lt=1)
+    """Share of task families trained on."""
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    """Share for validation loss."""
+    test: float = Field(default=0.1, gt=0, lt=1)
+    """Share held out for `distill eval`."""
+    seed: int = 0
+    """Seed of the assignment of families."""
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitConfig:
+        if abs(self.train + self.validation + self.test - 1) > 1e-6:
+            raise ValueError("train + validation + test must be 1")
+        return self
+
+
+class FilterConfig(Section):
+    """How traces become a data set."""
+
+    output: str | None = None
+    """Folder of the data set; traces/<name> when left out."""
+    split: SplitConfig = SplitConfig()
+    """Shares of train, validation and test."""
+    drop_kinds: tuple[Kind, ...] = ()
+    """Kinds of task left out of the data set."""
+
+
+class StudentConfig(Section):
+    """The model that learns."""
+
+    base: str = "Qwen/Qwen2.5-7B-Instruct"
+    """Base model: a hub id or a folder."""
+    revision: str | None = None
+    """Commit of the hub model."""
+    family: str | None = None
+    """Model family (`qwen2.5`, `qwen3`, `llama3.1`, `mistral`); recognised from the base when
+    left out."""
+    parser: str | None = None
+    """vLLM tool parser; the family's when left out."""
+    template: str | None = None
+    """Chat template file; the base's own when left out."""
+
+
+class TrainConfig(Section):
+    """How the student is tuned."""
+
+    output: str | None = None
+    """Folder of the run; runs/<name> when left out."""
+    rank: int = Field(default=32, ge=1)
+    """LoRA rank, on all linear layers."""
+    alpha: float = Field(default=32, gt=0)
+    """LoRA alpha."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Peak learning rate (about ten times that of full fine-tuning)."""
+    epochs: float = Field(default=3, gt=0)
+    """Passes over the training examples."""
+    batch_size: int = Field(default=16, ge=1)
+    """Examples per optimizer step."""
+    warmup_ratio: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps over which the learning rate rises."""
+    max_length: int = Field(default=8192, ge=128)
+    """Longest example in tokens; longer ones are dropped and counted, never cut."""
+    row_tokens: int = Field(default=16384, ge=128)
+    """Most distinct tokens in one forward pass; lower it when memory is short."""
+    evals: int = Field(default=4, ge=0)
+    """How often validation loss is measured and a checkpoint kept."""
+    seed: int = 0
+    """Seed of initialisation and of the order of examples."""
+
+
+class ServeConfig(Section):
+    """How vLLM serves the student."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """Port to listen on."""
+    max_model_len: int = Field(default=8192, ge=128)
+    """Longest prompt plus answer in tokens."""
+    vllm_args: tuple[str, ...] = ()
+    """Further `vllm serve` arguments, passed as they are."""
+
+
+class EvalConfig(Section):
+    """How base, student and teacher are compared."""
+
+    cases: str | None = None
+    """Cases file; the held-out split of the data set (cases.jsonl) when left out."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many cases."""
+    concurrency: int = Field(default=16, ge=1)
+    """Cases in flight."""
+    max_tokens: int = Field(default=512, ge=16)
+    """Most output tokens of one turn."""
+    teacher: Literal["stored", "live", "none"] = "stored"
+    """stored: score the traces collected for these cases (no cost); live: ask again; none: leave
+    it out."""
+
+
+class Config(Section):
+    """One distillation."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    """Names the store, the data set, the run and the results."""
+    toolset: str
+    """Folder of the tool set."""
+    tasks: TasksConfig = TasksConfig()
+    teacher: TeacherConfig
+    collect: CollectConfig = CollectConfig()
+    filter: FilterConfig = FilterConfig()
+    student: StudentConfig = StudentConfig()
+    train: TrainConfig = TrainConfig()
+    serve: ServeConfig = ServeConfig()
+    eval: EvalConfig = EvalConfig()
+
+    _workspace: Path = PrivateAttr(default=Path())
+    _source: Path | None = PrivateAttr(default=None)
+
+    @property
+    def workspace(self) -> Path:
+        """The folder that relative paths start from."""
+        return self._workspace
+
+    @property
+    def source(self) -> Path | None:
+        """The file this was read from."""
+        return self._source
+
+    def path(self, value: str) -> Path:
+        """Resolve a path written in the config."""
+        return (self._workspace / Path(value).expanduser()).resolve()
+
+    @property
+    def toolset_dir(self) -> Path:
+        """Folder of the tool set."""
+        return self.path(self.toolset)
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the trace store."""
+        store = self.collect.store or f"traces/{self.name}.db"
+        return store if "://" in store else f"sqlite:///{self.path(store)}"
+
+    @property
+    def dataset_dir(self) -> Path:
+        """Folder of the data set that `filter` writes and `train` reads."""
+        return self.path(self.filter.output or f"traces/{self.name}")
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the training run, the adapter in it."""
+        return self.path(self.train.output or f"runs/{self.name}")
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of the evaluation results."""
+        return self.path(f"eval/results/{self.name}")
+
+    @property
+    def cases_path(self) -> Path:
+        """File of the evaluation cases."""
+        return self.path(self.eval.cases) if self.eval.cases else self.dataset_dir / "cases.jsonl"
+
+    @property
+    def base_model(self) -> str:
+        """The base as a loader takes it: an existing folder's absolute path, else the hub id."""
+        folder = self.path(self.student.base)
+        return str(folder) if folder.is_dir() else self.student.base
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a config file and apply `a.b=value` overrides.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, or a key or value is wrong.
+    """
+    source = Path(path)
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "run `distill init DIR` to make a workspace"
+        raise ConfigError(f"cannot read config {str(path)!r}: {error}; {hint}") from error
+    data, lines = _parse(text, source)
+    for override in overrides or []:
+        _apply(data, lines, override)
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, data, lines, source)) from None
+    folder = source.resolve().parent
+    config._workspace = folder.parent if folder.name == "configs" else folder
+    config._source = source
+    return config
+
+
+Lines: TypeAlias = dict[tuple[str | int, ...], str]
+
+
+def _parse(text: str, source: Path) -> tuple[dict[str, Any], Lines]:
+    """Return the mapping and, for each key path in it, the `file:line` it stands at."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else str(source)
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise ConfigError(f"{where}: not valid YAML: {problem}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source}: a config is a mapping of keys, this is {data!r}")
+    lines: Lines = {}
+    _locate(node, (), lines, source)
+    return data, lines
+
+
+def _locate(node: Any, path: tuple[str | int, ...], lines: Lines, source: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, key.value)
+            if here in lines:
+                raise ConfigError(
+                    f"{source}:{key.start_mark.line + 1}: key {key.value!r} stands here twice"
+                )
+            lines[here] = f"{source}:{key.start_mark.line + 1}"
+            _locate(value, here, lines, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*path, index)] = f"{source}:{value.start_mark.line + 1}"
+            _locate(value, (*path, index), lines, source)
+
+
+def _apply(data: dict[str, Any], lines: Lines, override: str) -> None:
+    key, equals, raw = override.partition("=")
+    parts = tuple(key.split("."))
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {override!r}: write it as section.key=value")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML") from error
+    target = data
+    for depth, part in enumerate(parts[:-1], 1):
+        inner = target.get(part)
+        if inner is None:
+            inner = target[part] = {}
+        if not isinstance(inner, dict):
+            name = ".".join(parts[:depth])
+            raise ConfigError(f"--set {override!r}: {name!r} has no keys below it")
+        target = inner
+    target[parts[-1]] = value
+    lines[parts] = f"--set {override}"
+
+
+def _explain(error: ValidationError, data: dict[str, Any], lines: Lines, source: Path) -> str:
+    """Turn the first validation error into one line: where, what, value, what to do."""
+    first = error.errors(include_url=False)[0]
+    loc = tuple(first["loc"])
+    name = ".".join(str(part) for part in loc) or "config"
+    where = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), str(source))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(loc[:-1])
+        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        return f"{where}: unknown key {name!r}; {hint}{more}"
+    if first["type"] == "missing":
+        return f"{where}: key {name!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {name}: {message}, got {first['input']!r}{more}"
+
+
+def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
+    model: Any = Config
+    for part in loc:
+        annotation = model.model_fields[str(part)].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return sorted(model.model_fields)
