@@ -25,19 +25,15 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from distill.errors import ConfigError
 from distill.types import Kind
 
-HOSTED = frozenset({"api.anthropic.com", "api.openai.com", "openrouter.ai"})
-
 
 class Section(BaseModel):
-    """Base of every section: immutable, unknown keys refused, attribute docstrings become
-    descriptions."""
+    """Base of every section: immutable, unknown keys refused, described by its docstrings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Prices(Section):
-    """Dollars per million tokens, when the bundled table does not know the model or you pay
-    another price."""
+    """Dollars per million tokens, where the bundled table has none or you pay another price."""
 
     input: float = Field(ge=0)
     """Fresh input tokens."""

@@ -1,0 +1,174 @@
+"""The data set on disk: what `filter` writes and `train` and `eval` read.
+
+    traces/<name>/
+      train.jsonl        one Example a line, in the OpenAI message shape with `tools`
+      validation.jsonl   the same
+      cases.jsonl        one held-out Task a line (whether or not the teacher solved it)
+      rejects.jsonl      one line for every dropped trace: key, task, stage, code, evidence
+      dataset.json       `DatasetInfo`: hashes, counts, shares
+      README.md          the card, for people
+
+One line of `train.jsonl` (assistant turns may carry `weight`, 1 when left out):
+
+    {"messages": [{"role": "system", ...}, {"role": "user", ...}, {"role": "assistant", ...}],
+     "tools": [{"type": "function", "function": {...}}],
+     "meta": {"task": "home-0017", "kind": "single", "key": "5d0c..."}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from distill.chat import from_chat, to_chat
+from distill.errors import DatasetError
+from distill.types import AssistantMessage, Example, Frozen, Task, Tool
+
+TRAIN, VALIDATION, CASES, REJECTS = (
+    "train.jsonl",
+    "validation.jsonl",
+    "cases.jsonl",
+    "rejects.jsonl",
+)
+INFO, CARD = "dataset.json", "README.md"
+
+T = TypeVar("T")
+
+
+class DatasetInfo(Frozen):
+    """What a data set holds and where it came from."""
+
+    name: str
+    toolset: str
+    toolset_hash: str
+    teacher: str
+    terms: str | None
+    traces: int
+    """Traces read."""
+    counts: dict[str, int]
+    """Rows of train, validation, cases, rejects."""
+    kinds: dict[str, dict[str, int]]
+    """Split -> kind -> rows."""
+    rejected: dict[str, int]
+    """`stage/code` -> traces dropped."""
+    hash: str
+    """SHA-256 (16 hex digits) over train.jsonl and validation.jsonl."""
+
+
+def example_to_row(example: Example) -> dict[str, Any]:
+    """Return an example as one JSON object of a data set file."""
+    messages, weights = [], iter(example.weights)
+    for message in example.messages:
+        row = to_chat(message, full=True)
+        if isinstance(message, AssistantMessage) and (weight := next(weights)) != 1:
+            row["weight"] = weight
+        messages.append(row)
+    tools = [tool.as_function() for tool in example.tools]
+    return {"messages": messages, "tools": tools, "meta": example.meta}
+
+
+def example_from_row(row: dict[str, Any]) -> Example:
+    """Read an example from one JSON object of a data set file.
+
+    Raises:
+        ValueError: A field is missing or malformed.
+    """
+    try:
+        return Example(
+            messages=tuple(from_chat(m) for m in row["messages"]),
+            tools=tuple(Tool(**t["function"]) for t in row.get("tools", ())),
+            weights=tuple(
+                float(m.get("weight", 1)) for m in row["messages"] if m["role"] == "assistant"
+            ),
+            meta=row.get("meta", {}),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"missing or malformed field: {error}") from error
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read train.jsonl or validation.jsonl.
+
+    Raises:
+        DatasetError: The file is missing, or a row is malformed.
+    """
+    return [_checked(path, n, example_from_row, row) for n, row in read_rows(path)]
+
+
+def read_cases(path: Path) -> list[Task]:
+    """Read the evaluation cases.
+
+    Raises:
+        DatasetError: The file is missing, or a row is malformed.
+    """
+    return [_checked(path, n, Task.model_validate, row) for n, row in read_rows(path)]
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Read `dataset.json` of a data set folder.
+
+    Raises:
+        DatasetError: There is no data set in `folder`.
+    """
+    path = folder / INFO
+    try:
+        return DatasetInfo.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise DatasetError(
+            f"no data set in {str(folder)!r} ({_first_line(error)}); run `distill filter CONFIG`"
+        ) from error
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) of a JSONL file.
+
+    Raises:
+        DatasetError: The file is missing or a line is not a JSON object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DatasetError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            row = _checked(path, number, json.loads, line)
+            if not isinstance(row, dict):
+                raise DatasetError(f"{path}:{number}: not a JSON object: {line[:80]!r}")
+            yield number, row
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write a JSONL file in one step (temporary file, then rename); return the number of rows."""
+    temporary = path.with_name(path.name + ".part")
+    count = 0
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    temporary.replace(path)
+    return count
+
+
+def dataset_hash(folder: Path) -> str:
+    """Hash the files training reads."""
+    content = b"".join((folder / name).read_bytes() for name in (TRAIN, VALIDATION))
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _checked(path: Path, number: int, read: Callable[[Any], T], value: Any) -> T:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise DatasetError(f"{path}:{number}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"[:200]
+    return str(error).splitlines()[0]
