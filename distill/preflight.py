@@ -1,0 +1,176 @@
+"""Everything that can be wrong with a distillation before money or GPU time is spent.
+
+Reads files and the environment, never the network: what only the hub or an endpoint could tell is
+reported as unchecked. Each area yields findings; a fault in one does not hide the others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from distill.config import Config
+from distill.errors import DistillError
+from distill.teachers.prices import price_of
+from distill.toolsets import LoadedToolSet, load_tasks, load_toolset
+from distill.types import Kind, Task
+
+MINIMUM_FREE_GB = 1.0
+"""Below this, a store or a checkpoint may not fit."""
+USEFUL_TASKS = 500
+"""Fewer tasks than this rarely teach tool calling."""
+USEFUL_CASES = 200
+"""Fewer held-out cases than this leave an interval wider than 14 points."""
+NEGATIVES = frozenset({Kind.NO_TOOL, Kind.MISSING, Kind.TOOL_FAILED})
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+    UNCHECKED = "unchecked"
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    area: str
+    level: Level
+    text: str
+
+
+def inspect(config: Config) -> Iterator[Finding]:
+    """Yield the findings on every area of `config`, in the order of the stages."""
+    yield Finding("config", Level.OK, str(config.source))
+    try:
+        loaded = load_toolset(config.toolset_dir)
+    except DistillError as error:
+        yield Finding("tool set", Level.FAULT, str(error))
+    else:
+        yield from _toolset(loaded)
+        yield from _tasks(config, loaded)
+    yield from _teacher(config)
+    yield from _student(config)
+    yield from _packages()
+    yield from _disk(config)
+
+
+def _toolset(loaded: LoadedToolSet) -> Iterator[Finding]:
+    toolset = loaded.toolset
+    text = f"{toolset.name}: {len(toolset.tools)} tools, hash {toolset.hash}"
+    yield Finding("tool set", Level.OK, text)
+    if toolset.system is None:
+        yield Finding("tool set", Level.WARNING, "no system prompt in toolset.yaml")
+
+
+def _tasks(config: Config, loaded: LoadedToolSet) -> Iterator[Finding]:
+    path = config.path(config.tasks.path) if config.tasks.path else None
+    try:
+        tasks = load_tasks(loaded, path, config.tasks.count, config.tasks.seed)
+    except DistillError as error:
+        yield Finding("tasks", Level.FAULT, str(error))
+        return
+    kinds = Counter(task.kind for task in tasks)
+    summary = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    yield Finding("tasks", Level.OK, f"{len(tasks)}: {summary}")
+    yield from (Finding("tasks", Level.WARNING, text) for text in _gaps(config, loaded, tasks))
+
+
+def _gaps(config: Config, loaded: LoadedToolSet, tasks: list[Task]) -> Iterator[str]:
+    called = {name for task in tasks for name in task.tools}
+    expecting = sum(task.expects for task in tasks)
+    if expecting and (unused := [t.name for t in loaded.toolset.tools if t.name not in called]):
+        yield f"no task expects a call of {', '.join(unused)}"
+    if expecting < len(tasks):
+        yield f"{len(tasks) - expecting} tasks have no expectation: answers to them are not judged"
+    if missing := sorted(NEGATIVES - {task.kind for task in tasks}):
+        yield f"no {', '.join(missing)} tasks: a student without them learns to call always"
+    if len(tasks) < USEFUL_TASKS:
+        yield f"{len(tasks)} tasks are few; {USEFUL_TASKS} to 5,000 is usual for tool calling"
+    cases = config.eval.limit or round(len(tasks) * config.filter.split.test)
+    if not config.eval.cases and cases < USEFUL_CASES:
+        yield f"about {cases} held-out cases; with {USEFUL_CASES} the interval is +-7 points"
+
+
+def _teacher(config: Config) -> Iterator[Finding]:
+    teacher = config.teacher
+    yield Finding("teacher", Level.OK, f"{teacher.provider} {teacher.model}")
+    if teacher.provider == "openai_chat" and not teacher.base_url:
+        yield Finding("teacher", Level.FAULT, "openai_chat needs teacher.base_url")
+    if not teacher.terms:
+        level = Level.FAULT if is_hosted(config) else Level.WARNING
+        text = "teacher.terms is not set: say why you may train on this model's outputs"
+        yield Finding("teacher", level, text)
+    if teacher.api_key_env and not os.environ.get(teacher.api_key_env):
+        text = f"environment variable {teacher.api_key_env!r} is not set; collect needs it"
+        yield Finding("teacher", Level.WARNING, text)
+    if teacher.price is None and price_of(teacher.model) is None:
+        level = Level.FAULT if config.collect.budget_usd else Level.WARNING
+        text = f"no price is known for {teacher.model!r}; set teacher.price {{input, output}}"
+        yield Finding("teacher", level, text)
+
+
+def is_hosted(config: Config) -> bool:
+    """Whether the teacher is a vendor's service rather than a server of the user's."""
+    host = urlsplit(config.teacher.base_url or "").hostname
+    return host is None or (host != "localhost" and "." in host and not _is_private(host))
+
+
+def _is_private(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host.endswith((".local", ".internal"))
+
+
+def _student(config: Config) -> Iterator[Finding]:
+    base = config.base_model
+    if not Path(base).is_dir():
+        if base.startswith((".", "/", "~")):
+            yield Finding("student", Level.FAULT, f"student.base: no folder {base!r}")
+            return
+        yield Finding("student", Level.UNCHECKED, f"{base}: weights and template are on the hub")
+    yield from _student_parts(config)
+
+
+def _student_parts(config: Config) -> Iterator[Finding]:
+    """Findings on family and parser, and on the template where the base is a folder."""
+    from distill.student.families import family_of
+
+    try:
+        family = family_of(config)
+    except DistillError as error:
+        yield Finding("student", Level.FAULT, str(error))
+        return
+    parser = config.student.parser or family.parser
+    yield Finding("student", Level.OK, f"family {family.name}, tool parser {parser}")
+
+
+def _packages() -> Iterator[Finding]:
+    needs = {"trl": ("train", "train"), "peft": ("train", "train"), "vllm": ("serve", "serve")}
+    for package, (command, extra) in needs.items():
+        if find_spec(package) is None:
+            text = f"{package} is not installed; `distill {command}` needs tool-distill[{extra}]"
+            yield Finding("packages", Level.WARNING, text)
+
+
+def _disk(config: Config) -> Iterator[Finding]:
+    for folder in {config.dataset_dir.parent, config.run_dir.parent}:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not os.access(existing, os.W_OK):
+            yield Finding("disk", Level.FAULT, f"{str(existing)!r} is not writable")
+            continue
+        free = shutil.disk_usage(existing).free / 1e9
+        level = Level.OK if free >= MINIMUM_FREE_GB else Level.FAULT
+        yield Finding("disk", level, f"{folder}: {free:.1f} GB free")
