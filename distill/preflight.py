@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 from distill.config import Config
 from distill.errors import DistillError
+from distill.student.base import find_base, load_tokenizer
+from distill.student.families import family_of
 from distill.teachers.prices import price_of
 from distill.toolsets import LoadedToolSet, load_tasks, load_toolset
-from distill.types import Kind, Task
+from distill.types import Kind, SystemMessage, Task, ToolSet, UserMessage
 
 MINIMUM_FREE_GB = 1.0
 """Below this, a store or a checkpoint may not fit."""
@@ -51,6 +53,7 @@ class Finding(NamedTuple):
 def inspect(config: Config) -> Iterator[Finding]:
     """Yield the findings on every area of `config`, in the order of the stages."""
     yield Finding("config", Level.OK, str(config.source))
+    loaded = None
     try:
         loaded = load_toolset(config.toolset_dir)
     except DistillError as error:
@@ -60,6 +63,8 @@ def inspect(config: Config) -> Iterator[Finding]:
         yield from _tasks(config, loaded)
     yield from _teacher(config)
     yield from _student(config)
+    if loaded and Path(config.base_model).is_dir():
+        yield from _prompt(config, loaded)
     yield from _packages()
     yield from _disk(config)
 
@@ -141,13 +146,6 @@ def _student(config: Config) -> Iterator[Finding]:
             yield Finding("student", Level.FAULT, f"student.base: no folder {base!r}")
             return
         yield Finding("student", Level.UNCHECKED, f"{base}: weights and template are on the hub")
-    yield from _student_parts(config)
-
-
-def _student_parts(config: Config) -> Iterator[Finding]:
-    """Findings on family and parser, and on the template where the base is a folder."""
-    from distill.student.families import family_of
-
     try:
         family = family_of(config)
     except DistillError as error:
@@ -155,6 +153,35 @@ def _student_parts(config: Config) -> Iterator[Finding]:
         return
     parser = config.student.parser or family.parser
     yield Finding("student", Level.OK, f"family {family.name}, tool parser {parser}")
+
+
+def _prompt(config: Config, loaded: LoadedToolSet) -> Iterator[Finding]:
+    """Findings on the template: whether it renders the tool set, and how long that is."""
+    if find_spec("transformers") is None:
+        text = "the template needs transformers to be rendered: tool-distill[train]"
+        yield Finding("student", Level.UNCHECKED, text)
+        return
+    try:
+        tokens = _prompt_tokens(config, loaded.toolset)
+    except DistillError as error:
+        yield Finding("student", Level.FAULT, str(error))
+        return
+    limit = min(config.train.max_length, config.serve.max_model_len)
+    level = Level.OK if tokens < limit else Level.FAULT
+    room = f"of train.max_length and serve.max_model_len, at least {limit:,}"
+    yield Finding("student", level, f"system prompt and tools are {tokens:,} tokens ({room})")
+
+
+def _prompt_tokens(config: Config, toolset: ToolSet) -> int:
+    from distill.student.render import Renderer
+
+    base = find_base(config)
+    tokenizer = load_tokenizer(base)
+    system = [SystemMessage(content=toolset.system)] if toolset.system else []
+    tools = [tool.as_function() for tool in toolset.tools]
+    renderer = Renderer(tokenizer, base.family)
+    prompt = renderer.prompt([*system, UserMessage(content="")], tools)
+    return len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
 
 def _packages() -> Iterator[Finding]:

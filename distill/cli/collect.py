@@ -1,0 +1,80 @@
+"""`distill collect`: let the teacher work on the tasks, with the real tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distill.cli.options import ConfigArgument, SetOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from distill.collect import Plan, Status
+    from distill.config import Config
+
+
+def collect(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first so many episodes.", show_default=False),
+    ] = None,
+) -> None:
+    """Run the teacher over the tasks, execute its tool calls, store every trace.
+
+    Run it again to resume: finished episodes are skipped, failed ones are tried again. Ctrl-C
+    lets the episodes in flight end and exits with code 130; a second one drops them.
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    from distill.collect import Status, make_plan
+    from distill.config import load_config
+
+    settings = load_config(config, set_)
+    plan = make_plan(settings, limit)
+    status, console = Status(), Console()
+    try:
+        asyncio.run(_run(settings, plan, status, console))
+    finally:
+        if status.total:
+            _report(console, settings, status)
+    if status.interrupted:
+        console.print("Interrupted; run the same command again to resume.")
+        raise typer.Exit(130)
+    console.print(f"\nNext: [bold]distill filter {config}[/bold]", soft_wrap=True)
+
+
+async def _run(settings: Config, plan: Plan, status: Status, console: Console) -> None:
+    from distill.collect import Display, collect
+
+    async with Display(status, console):
+        await collect(settings, plan, status)
+
+
+def _report(console: Console, settings: Config, status: Status) -> None:
+    rows: list[tuple[str, str]] = []
+    if status.before:
+        rows.append(("already done", f"{status.before:,}"))
+    for outcome, count in status.outcomes.most_common():
+        rows.append((outcome.replace("_", " "), f"{count:,}"))
+    if status.owed:
+        rows.append(("given up, owed", f"{status.owed:,}"))
+    if status.unstored:
+        rows.append(("not stored, owed", f"{status.unstored:,}"))
+    if status.left:
+        rows.append(("left undone", f"{status.left:,}"))
+    usage = status.usage
+    cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+    rows.append(("tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"))
+    rows.append(("cost", f"{status.cost_text()} for {status.calls:,} calls"))
+    rows.append(("store", settings.store_url.removeprefix("sqlite:///")))
+    for name, value in rows:
+        console.print(f"{name:<18}{value}", highlight=False, markup=False, soft_wrap=True)
+    if status.last_error and status.finished:
+        line = f"last failure: {status.last_error}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

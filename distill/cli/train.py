@@ -1,0 +1,75 @@
+"""`distill train`: tune the student on the data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distill.cli.options import ConfigArgument, SetOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from distill.train.device import Device
+    from distill.train.plan import Plan
+
+
+def train(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Train nothing; print tokens, steps and memory."),
+    ] = False,
+) -> None:
+    """Tune the student of CONFIG on its data set (LoRA).
+
+    Uses the GPU when there is one, else the CPU. Run it again to resume from the last checkpoint;
+    Ctrl-C keeps one and exits with code 130. The run folder holds the adapter with its card, the
+    loss curve and the metrics.
+    """
+    from rich.console import Console
+
+    from distill.config import load_config
+    from distill.train import runner
+
+    settings, console = load_config(config, set_), Console()
+    if dry_run:
+        _show_plan(console, *runner.plan(settings))
+        return
+    result = runner.train(settings, console)
+    if result.manifest is None:
+        console.print("Interrupted; run the same command again to resume.")
+        raise typer.Exit(130)
+    if result.already:
+        console.print(f"already trained: {result.folder}")
+    metrics = result.manifest.metrics
+    validation = f", validation {metrics['eval_loss']:.4f}" if "eval_loss" in metrics else ""
+    console.print(
+        f"loss {metrics['train_loss']:.4f}{validation} after {metrics['steps']:.0f} steps, "
+        f"{metrics['seconds']:.0f} s, {metrics['peak_memory_gib']:.1f} GiB"
+    )
+    console.print(f"\nAdapter: {result.folder / 'adapter'}", soft_wrap=True)
+    console.print(
+        f"Next: [bold]distill serve {config}[/bold] or [bold]distill eval {config}[/bold]"
+    )
+
+
+def _show_plan(console: Console, plan: Plan, device: Device) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows = {
+        "examples": f"{plan.examples} ({plan.validation} more for validation)",
+        "samples": f"{plan.samples}",
+        "steps": f"{plan.steps}",
+        "tokens": f"{plan.executed_tokens:,} computed for {plan.logical_tokens:,} in the samples",
+        "sharing": f"{plan.sharing:.1f}x",
+        "memory": f"about {plan.memory_bytes / 2**30:.1f} GiB on {device.name}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+    for reason, count in plan.dropped.items():
+        console.print(f"[yellow]dropped[/] {count}: {reason}")
