@@ -6,7 +6,7 @@
     |-- TaskError                a task or its expectation is wrong
     |-- StoreError               the trace store cannot be opened, or a trace cannot be stored
     |-- DatasetError             a data set is missing, empty or unreadable
-    |-- TeacherError             the teacher's API failed; carries how to react (`Reaction`)
+    |-- TeacherError             the teacher failed for good (defined in distill.teachers)
     |-- StudentError             base model, tokenizer, template or parser do not fit
     |-- TrainError               training cannot start or continue
     `-- ServeError               vLLM is missing, died, or never became ready

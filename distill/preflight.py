@@ -14,13 +14,12 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from distill.config import Config
 from distill.errors import DistillError
 from distill.student.base import find_base, load_tokenizer
 from distill.student.families import family_of
-from distill.teachers.prices import price_of
+from distill.teachers import is_hosted, price_of
 from distill.toolsets import LoadedToolSet, load_tasks, load_toolset
 from distill.types import Kind, SystemMessage, Task, ToolSet, UserMessage
 
@@ -112,7 +111,7 @@ def _teacher(config: Config) -> Iterator[Finding]:
     if teacher.provider == "openai_chat" and not teacher.base_url:
         yield Finding("teacher", Level.FAULT, "openai_chat needs teacher.base_url")
     if not teacher.terms:
-        level = Level.FAULT if is_hosted(config) else Level.WARNING
+        level = Level.FAULT if is_hosted(config.teacher) else Level.WARNING
         text = "teacher.terms is not set: say why you may train on this model's outputs"
         yield Finding("teacher", level, text)
     if teacher.api_key_env and not os.environ.get(teacher.api_key_env):
@@ -122,21 +121,6 @@ def _teacher(config: Config) -> Iterator[Finding]:
         level = Level.FAULT if config.collect.budget_usd else Level.WARNING
         text = f"no price is known for {teacher.model!r}; set teacher.price {{input, output}}"
         yield Finding("teacher", level, text)
-
-
-def is_hosted(config: Config) -> bool:
-    """Whether the teacher is a vendor's service rather than a server of the user's."""
-    host = urlsplit(config.teacher.base_url or "").hostname
-    return host is None or (host != "localhost" and "." in host and not _is_private(host))
-
-
-def _is_private(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return host.endswith((".local", ".internal"))
 
 
 def _student(config: Config) -> Iterator[Finding]:

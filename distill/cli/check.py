@@ -15,7 +15,7 @@ MARKS = {
 
 
 def check(config: ConfigArgument, set_: SetOption = None) -> None:
-    """Find what is wrong with CONFIG before it costs anything.
+    """Find what is wrong before it costs anything.
 
     Checks the config, the tool set, the tasks, the teacher's key, terms and price, the student's
     template and parser, the packages and the disk. Asks nothing of the network: what needs the hub

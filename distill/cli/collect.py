@@ -23,7 +23,9 @@ def collect(
         typer.Option(min=1, help="Only the first so many episodes.", show_default=False),
     ] = None,
 ) -> None:
-    """Run the teacher over the tasks, execute its tool calls, store every trace.
+    """Let the teacher work on the tasks; store every trace.
+
+    Its tool calls are really executed.
 
     Run it again to resume: finished episodes are skipped, failed ones are tried again. Ctrl-C
     lets the episodes in flight end and exits with code 130; a second one drops them.
@@ -42,11 +44,11 @@ def collect(
         asyncio.run(_run(settings, plan, status, console))
     finally:
         if status.total:
-            _report(console, settings, status)
+            _report(console, status)
     if status.interrupted:
         console.print("Interrupted; run the same command again to resume.")
         raise typer.Exit(130)
-    console.print(f"\nNext: [bold]distill filter {config}[/bold]", soft_wrap=True)
+    console.print(f"\nNext: [bold]distill filter {config}[/bold]", highlight=False, soft_wrap=True)
 
 
 async def _run(settings: Config, plan: Plan, status: Status, console: Console) -> None:
@@ -56,7 +58,7 @@ async def _run(settings: Config, plan: Plan, status: Status, console: Console) -
         await collect(settings, plan, status)
 
 
-def _report(console: Console, settings: Config, status: Status) -> None:
+def _report(console: Console, status: Status) -> None:
     rows: list[tuple[str, str]] = []
     if status.before:
         rows.append(("already done", f"{status.before:,}"))
@@ -72,7 +74,7 @@ def _report(console: Console, settings: Config, status: Status) -> None:
     cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
     rows.append(("tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"))
     rows.append(("cost", f"{status.cost_text()} for {status.calls:,} calls"))
-    rows.append(("store", settings.store_url.removeprefix("sqlite:///")))
+    rows.append(("store", status.store))
     for name, value in rows:
         console.print(f"{name:<18}{value}", highlight=False, markup=False, soft_wrap=True)
     if status.last_error and status.finished:

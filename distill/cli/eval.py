@@ -43,7 +43,7 @@ def eval_(
     limit: LimitOption = None,
     only: OnlyOption = None,
 ) -> None:
-    """Measure base, student and teacher on the held-out cases.
+    """Compare base, student and teacher on held-out cases.
 
     Every case is a live episode against the real tools. Answers are kept as they come, so running
     it again goes on where it stopped and asks nothing twice. Exit code 1 if cases are left without
@@ -143,9 +143,10 @@ def _scoreboard(report: Report) -> Table:
 
 def _cell(share: Share) -> str:
     if share.value is None:
-        return "-"
-    return f"{100 * share.value:.1f}% [dim]{100 * share.low:>3.0f}-{100 * share.high:.0f}[/]"
+        return "-" + " " * 8
+    return f"{100 * share.value:.1f}% [dim]{100 * share.low:>3.0f}-{100 * share.high:<3.0f}[/]"
 
 
 def _number(value: float | None, scale: float, unit: str, digits: int = 1) -> str:
-    return "-" if value is None else f"{scale * value:.{digits}f}{unit}"
+    aligned = " " * 8  # as wide as an interval
+    return ("-" if value is None else f"{scale * value:.{digits}f}{unit}") + aligned

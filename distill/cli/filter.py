@@ -28,7 +28,7 @@ def filter_(
         ),
     ] = None,
 ) -> None:
-    """Turn the traces of CONFIG into a data set.
+    """Turn traces into a data set.
 
     Keeps the traces in which every call is valid and, where the task says what is right, calls,
     words and end state are as expected. Splits them by family of task, and writes train.jsonl,

@@ -13,7 +13,7 @@ def init(
         Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)
     ],
 ) -> None:
-    """Make a workspace in DIR: a config, and a small tool set that runs.
+    """Make a workspace with a small tool set.
 
     Replace the tool set by yours, then run `distill check`.
     """

@@ -21,17 +21,8 @@ from distill.errors import DistillError
 
 HELP = """Distil an agent's tool calling from a teacher into a small student, and prove it.
 
-Every command takes the same CONFIG, one YAML file per distillation:
-
-  init      make a workspace
-  check     find what is wrong before it costs anything
-  collect   let the teacher work on the tasks, with the real tools
-  filter    turn traces into a data set; every dropped row has a reason
-  train     LoRA-tune the student
-  serve     put it behind an OpenAI-compatible endpoint
-  eval      compare base, student and teacher on held-out cases
-
-New here? `distill demo` runs all of them with no key and no GPU.
+Every command takes the same CONFIG, one YAML file per distillation. They are listed in the order
+they are used. New here? `distill demo` runs them all with no key and no GPU.
 """
 
 app = typer.Typer(
@@ -40,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
 )
 
 

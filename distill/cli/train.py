@@ -23,7 +23,7 @@ def train(
         typer.Option("--dry-run", help="Train nothing; print tokens, steps and memory."),
     ] = False,
 ) -> None:
-    """Tune the student of CONFIG on its data set (LoRA).
+    """LoRA-tune the student on the data set.
 
     Uses the GPU when there is one, else the CPU. Run it again to resume from the last checkpoint;
     Ctrl-C keeps one and exits with code 130. The run folder holds the adapter with its card, the

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "distill"
 LAYERS = [
     {"errors"},
     {"types"},
-    {"config", "chat", "dataset"},
+    {"config", "chat", "dataset", "results"},
     {"toolsets", "teachers", "traces", "student", "matching"},
     {"episode"},
     {"collect", "filter", "train", "serve", "evaluate", "report", "demo", "preflight", "workspace"},

@@ -1,0 +1,12 @@
+"""The stage that runs the teacher over the tasks and fills the trace store.
+
+Entry points: `make_plan` (which episodes, under which settings), `collect` (run them), `Display`
+(show how it goes).
+"""
+
+from distill.collect.plan import Episode, Plan, make_plan
+from distill.collect.progress import Display
+from distill.collect.runner import collect
+from distill.collect.status import Status
+
+__all__ = ["Display", "Episode", "Plan", "Status", "collect", "make_plan"]

@@ -1,0 +1,92 @@
+"""The plan: which episodes a config asks for, and the settings their traces have in common.
+
+Made before anything is spent: whatever is wrong with the config, the tool set, the tasks, the
+price or the terms is refused here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from distill.config import Config
+from distill.errors import ConfigError
+from distill.teachers import is_hosted, price_of, teacher_identity
+from distill.toolsets import LoadedToolSet, load_tasks, load_toolset
+from distill.traces import Owed, episode_key
+from distill.types import Json, Task, digest
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One task to be run once."""
+
+    key: str
+    task: Task
+    sample: int
+
+    @property
+    def owed(self) -> Owed:
+        """The episode as the store notes it."""
+        return Owed(self.key, self.task.id, self.sample)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run is to do."""
+
+    loaded: LoadedToolSet
+    episodes: tuple[Episode, ...]
+    settings: dict[str, Json]
+    """What every trace of the store has in common; a store refuses a run where they differ."""
+
+    @property
+    def digest(self) -> str:
+        """`Trace.config_digest`."""
+        return digest(self.settings)
+
+
+def make_plan(config: Config, limit: int | None = None) -> Plan:
+    """Read tool set and tasks and list the episodes, all samples of a task together.
+
+    Args:
+        config: The distillation.
+        limit: Only the first so many episodes.
+
+    Raises:
+        ConfigError: Budget without a price, or a hosted teacher without terms.
+        ToolSetError: The tool set cannot be loaded.
+        TaskError: A task is wrong.
+    """
+    _check_money_and_terms(config)
+    loaded = load_toolset(config.toolset_dir)
+    path = config.path(config.tasks.path) if config.tasks.path else None
+    tasks = load_tasks(loaded, path, config.tasks.count, config.tasks.seed)
+    identity = teacher_identity(config.teacher)
+    toolset_hash = loaded.toolset.hash
+    episodes = (
+        Episode(episode_key(task, toolset_hash, identity, sample), task, sample)
+        for task in tasks
+        for sample in range(config.collect.samples)
+    )
+    settings = {
+        "toolset.name": loaded.toolset.name,
+        "toolset.hash": toolset_hash,
+        **{f"teacher.{name}": value for name, value in identity.items()},
+        "collect.max_steps": config.collect.max_steps,
+    }
+    return Plan(loaded, tuple(islice(episodes, limit)), settings)
+
+
+def _check_money_and_terms(config: Config) -> None:
+    teacher, budget = config.teacher, config.collect.budget_usd
+    if budget is not None and price_of(teacher.model, teacher.price) is None:
+        raise ConfigError(
+            f"collect.budget_usd is {budget:g}, but no price is known for {teacher.model!r}; "
+            f"set teacher.price {{input, output}} in dollars per million tokens"
+        )
+    if is_hosted(teacher) and not teacher.terms:
+        raise ConfigError(
+            "teacher.terms is not set: vendors restrict training on their models' outputs; "
+            "say in your words why you may, it is stored on every trace"
+        )

@@ -1,0 +1,281 @@
+"""The run: episodes in flight up to a limit, each stored as it ends, stopped without loss.
+
+The unit is the episode. It is leased from the store, run from its start to its outcome, and
+written with the ledger of its calls; an episode that is cut short is simply owed again. A run
+stops starting new episodes (and lets those in flight end) when it is done, when the user presses
+Ctrl-C, when the budget is reached, and when going on is pointless: no credit, a refused key, an
+unreachable endpoint, the same bad request again and again, a store that cannot be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from distill.collect.metering import MeteredTeacher
+from distill.collect.owner import is_dead, new_owner
+from distill.collect.plan import Episode, Plan
+from distill.collect.status import Status
+from distill.collect.writer import Left, Writer
+from distill.config import Config
+from distill.episode import run_episode
+from distill.errors import DistillError, StoreError
+from distill.teachers import Failure, Teacher, TeacherError, create_teacher, paced
+from distill.traces import LedgerLine, Trace, TraceStore
+from distill.types import Outcome
+
+LEASE_S = 120.0
+SAME_FAULTS = 5
+"""So many identical new faults among the first episodes, or given up in a row, stop the run."""
+FIRST_EPISODES = 20
+
+
+async def collect(config: Config, plan: Plan, status: Status) -> None:
+    """Run what the plan asks for and the store does not have yet.
+
+    Args:
+        config: The distillation.
+        plan: Its episodes.
+        status: Filled in as the run goes on; complete when this returns or raises.
+
+    Raises:
+        StoreError: The store was collected with other settings, or cannot be written.
+        TeacherError: The teacher cannot be used (key, credit, endpoint, request).
+    """
+    teacher = paced(create_teacher(config.teacher), config.collect.concurrency)
+    try:
+        with TraceStore.open(config.store_url, create=True) as store:
+            run = Run(config, plan, status, store, teacher)
+            run.prepare()
+            await run.run()
+    finally:
+        await teacher.close()
+
+
+class Run:
+    """One run of a plan against a store."""
+
+    def __init__(
+        self, config: Config, plan: Plan, status: Status, store: TraceStore, teacher: Teacher
+    ) -> None:
+        self.config = config
+        self.plan = plan
+        self.status = status
+        self.store = store
+        self.teacher = teacher
+        self.owner = new_owner()
+        self.error: DistillError | None = None
+        self._owed: deque[Episode] = deque()
+        self._leased: deque[Episode] = deque()
+        self._leasing = asyncio.Lock()
+        self._failed_before: set[str] = set()
+        self._faults: Counter[str] = Counter()
+        self._given_up_in_a_row = 0
+        self._workers: list[asyncio.Task[None]] = []
+
+    def prepare(self) -> None:
+        """Check the store against the plan, note the episodes, see what is owed.
+
+        Raises:
+            StoreError: The store was collected with other settings.
+        """
+        keys = [episode.key for episode in self.plan.episodes]
+        self.store.bind(self.plan.settings)
+        self.store.add_toolset(self.plan.loaded.toolset)
+        self.store.add_episodes([episode.owed for episode in self.plan.episodes])
+        for owner in self.store.owners():
+            if is_dead(owner):
+                self.store.release(owner)
+        self._failed_before = self.store.reopen(keys)
+        done = self.store.done(keys)
+        self._owed.extend(e for e in self.plan.episodes if e.key not in done)
+        self.status.store = self.store.name
+        self.status.total = len(keys)
+        self.status.before = len(done)
+        self.status.spent_before_usd = self.store.spent_usd()
+
+    async def run(self) -> None:
+        """Run the owed episodes.
+
+        Raises:
+            DistillError: The run was stopped by a fault; everything finished is stored.
+        """
+        self.writer = Writer(self.store, self._fail)
+        renewing = asyncio.create_task(self._renew())
+        count = min(self.config.collect.concurrency, len(self._owed))
+        self._workers = [asyncio.create_task(self._work()) for _ in range(count)]
+        try:
+            with self._interrupts():
+                await asyncio.gather(*self._workers)
+        except asyncio.CancelledError:
+            if not self.status.interrupted:
+                raise
+        finally:
+            renewing.cancel()
+            await self._close()
+        if self.error is not None:
+            raise self.error
+
+    async def _close(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        refusal = await self.writer.close()
+        if refusal is not None:
+            self._not_stored(refusal)
+            return
+        with suppress(StoreError):  # what stays leased is taken back by the next run
+            self.store.release(self.owner)
+        if self.error is None and self.status.owed and not self.status.interrupted:
+            self.error = TeacherError(
+                f"{self.status.owed} episodes were given up and are owed; run again to try them "
+                f"(the last: {self.status.last_error})",
+                Failure.TRANSIENT,
+            )
+
+    def _not_stored(self, refusal: StoreError) -> None:
+        lost = [left for left in self.writer.refused if left.trace is not None]
+        self.status.unstored = len(lost)
+        self.error = StoreError(
+            f"{refusal} ({len(lost)} finished episodes could not be stored and are owed again; "
+            f"everything before them is stored)"
+        )
+
+    # --- episodes -----------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while (episode := await self._next()) is not None:
+            self.status.in_flight += 1
+            try:
+                await self._run_episode(episode)
+            finally:
+                self.status.in_flight -= 1
+
+    async def _next(self) -> Episode | None:
+        """The next episode that is ours to run, or None when no more is to be started."""
+        while not self._stopped():
+            if self._leased:
+                return self._leased.popleft()
+            async with self._leasing:
+                if not self._leased and not await self._lease():
+                    return None
+        return None
+
+    async def _lease(self) -> bool:
+        """Lease a handful of episodes; False when none is owed. Others' are passed over."""
+        if not self._owed:
+            return False
+        handful = min(self.config.collect.concurrency, len(self._owed))
+        wanted = {e.key: e for e in (self._owed.popleft() for _ in range(handful))}
+        try:
+            keys = await asyncio.to_thread(self.store.lease, self.owner, list(wanted), LEASE_S)
+        except StoreError as error:
+            self._fail(error)
+            return False
+        self._leased.extend(wanted[key] for key in keys)
+        return True
+
+    async def _run_episode(self, episode: Episode) -> None:
+        ledger: list[LedgerLine] = []
+
+        def book(line: LedgerLine) -> None:
+            ledger.append(line)
+            self.status.book(line)
+
+        trace: Trace | None = None
+        try:
+            trace = await run_episode(
+                episode.task,
+                self.plan.loaded,
+                MeteredTeacher(self.teacher, episode.key, book),
+                key=episode.key,
+                sample=episode.sample,
+                config_digest=self.plan.digest,
+                max_steps=self.config.collect.max_steps,
+                tool_timeout_s=self.config.collect.tool_timeout_s,
+            )
+            self._finished(trace)
+        except TeacherError as error:
+            self._given_up(error)
+        finally:
+            self.writer.put(Left(episode.key, trace, ledger))
+
+    def _finished(self, trace: Trace) -> None:
+        self.status.outcomes[trace.outcome] += 1
+        if trace.outcome is not Outcome.ERROR:
+            self._given_up_in_a_row = 0
+            return
+        message = self.status.last_error = trace.error or ""
+        if trace.key in self._failed_before:
+            return  # tried again because it failed: that it does so again says nothing new
+        self._faults[re.sub(r"\d+", "#", message)] += 1
+        same = max(self._faults.values())
+        if same >= SAME_FAULTS and self.status.finished <= FIRST_EPISODES:
+            self._fail(TeacherError(f"{message} ({same} times)", Failure.BAD_REQUEST))
+
+    def _given_up(self, error: TeacherError) -> None:
+        self.status.owed += 1
+        self.status.last_error = str(error)
+        self._given_up_in_a_row += 1
+        if error.failure in (Failure.QUOTA, Failure.AUTH):
+            self._fail(error)
+        elif self._given_up_in_a_row >= SAME_FAULTS:
+            self._fail(error)
+
+    # --- stopping -----------------------------------------------------------------------------
+
+    def _stopped(self) -> bool:
+        budget = self.config.collect.budget_usd
+        if budget is not None and self.status.notice is None:
+            if self.status.spent_usd >= budget:
+                self.status.notice = f"the budget of ${budget:g} is spent"
+            elif self.status.unpriced:
+                self.status.notice = "a call of unknown price was made under a budget"
+        return self.status.notice is not None
+
+    def _fail(self, error: DistillError) -> None:
+        """Stop because of `error`; the first one is what the run is blamed on."""
+        if self.error is None:
+            self.error = error
+            self.status.notice = "a fault, told at the end"
+
+    def _interrupt(self) -> None:
+        if self.status.interrupted:
+            for worker in self._workers:
+                worker.cancel()
+            return
+        self.status.interrupted = True
+        self.status.notice = (
+            f"interrupted: {self.status.in_flight} episodes in flight are brought to their end; "
+            f"Ctrl-C again drops them"
+        )
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Ctrl-C (or a request to terminate) once: stop starting; twice: drop what is in flight."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self._interrupt)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 4)
+            try:
+                await asyncio.to_thread(self.store.renew, self.owner, LEASE_S)
+            except StoreError as error:
+                self._fail(error)
+                return

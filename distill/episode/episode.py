@@ -1,0 +1,174 @@
+"""The episode: a task played against a teacher, with its tool calls executed for real.
+
+The user's turns come one after the other; within one, the model answers, its calls are executed
+in order, the results go back, until it answers without calls. What the model does wrong (unknown
+tools, malformed arguments) comes back to it as an error result and is part of the record.
+
+The episode keeps no store and decides nothing about money or retries. It is used to collect
+traces from a teacher and to evaluate a served model: both are a `Teacher` to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+
+import distill
+from distill.errors import DistillError
+from distill.teachers import Failure, Teacher, TeacherError
+from distill.toolsets import LoadedToolSet, ToolRunner
+from distill.traces import TeacherRef, Trace, TurnRecord
+from distill.types import (
+    Json,
+    Message,
+    Outcome,
+    StopReason,
+    SystemMessage,
+    Task,
+    Tool,
+    Turn,
+    UserMessage,
+)
+
+_SDK = {"anthropic": "anthropic", "openai": "openai", "openai_chat": "openai"}
+
+
+async def run_episode(
+    task: Task,
+    loaded: LoadedToolSet,
+    teacher: Teacher,
+    *,
+    key: str,
+    sample: int = 0,
+    config_digest: str = "",
+    max_steps: int,
+    tool_timeout_s: float,
+) -> Trace:
+    """Play one task to its end and return the whole record.
+
+    Args:
+        task: What the user says, turn by turn, and how the tools are set up.
+        loaded: The tool set, with its implementation.
+        teacher: The model; paced already when it should be.
+        key: Identity of the episode, copied to the trace.
+        sample: Which of several episodes of the same task.
+        config_digest: Copied to the trace.
+        max_steps: Most assistant turns.
+        tool_timeout_s: Seconds before a tool call is reported to the model as timed out.
+
+    Raises:
+        TeacherError: The endpoint failed in a way that is not this episode's fault (key, quota,
+            throttling or network after all attempts): the episode is owed, not finished.
+    """
+    play = _Play(teacher, loaded.toolset.tools, max_steps)
+    if loaded.toolset.system:
+        play.messages.append(SystemMessage(content=loaded.toolset.system))
+    started = _now()
+    error: str | None = None
+    changes: dict[str, Json] | None = None
+    try:
+        # An environment may take its time to set up; the other episodes need not wait for it.
+        runner = await asyncio.to_thread(loaded.runner, task, tool_timeout_s)
+        try:
+            outcome = await play.run(task, runner)
+        finally:
+            changes = runner.changes()
+            runner.close()
+    except TeacherError as failed:
+        if failed.failure is not Failure.BAD_REQUEST:
+            raise
+        outcome, error = Outcome.ERROR, str(failed)
+    except DistillError as failed:
+        outcome, error = Outcome.ERROR, f"task {task.id!r}: {failed}"
+    return Trace(
+        key=key,
+        task=task,
+        toolset_name=loaded.toolset.name,
+        toolset_hash=loaded.toolset.hash,
+        teacher=_reference(teacher, play.turns),
+        config_digest=config_digest,
+        sample=sample,
+        outcome=outcome,
+        error=error,
+        messages=tuple(play.messages),
+        turns=tuple(play.turns),
+        changes=changes,
+        started_at=started,
+        finished_at=_now(),
+        versions=_versions(teacher.provider),
+    )
+
+
+class _Play:
+    """The conversation of one episode as it grows."""
+
+    def __init__(self, teacher: Teacher, tools: Sequence[Tool], max_steps: int) -> None:
+        self.teacher = teacher
+        self.tools = tools
+        self.max_steps = max_steps
+        self.messages: list[Message] = []
+        self.turns: list[TurnRecord] = []
+
+    async def run(self, task: Task, runner: ToolRunner) -> Outcome:
+        for user in task.turns:
+            self.messages.append(UserMessage(content=user.content))
+            outcome = await self._answer(runner)
+            if outcome is not Outcome.COMPLETED:
+                return outcome
+        return Outcome.COMPLETED
+
+    async def _answer(self, runner: ToolRunner) -> Outcome:
+        """Let the model call and be answered until it has nothing more to call."""
+        while len(self.turns) < self.max_steps:
+            turn = await self.teacher.complete(tuple(self.messages), self.tools)
+            self._record(turn)
+            if turn.stop is StopReason.LENGTH:
+                return Outcome.TRUNCATED
+            if turn.stop is StopReason.REFUSAL:
+                return Outcome.REFUSED
+            if not turn.message.tool_calls:
+                return Outcome.COMPLETED
+            for call in turn.message.tool_calls:
+                self.messages.append(await runner.call(call))
+        return Outcome.TURN_LIMIT
+
+    def _record(self, turn: Turn) -> None:
+        self.turns.append(
+            TurnRecord(
+                message=len(self.messages),
+                stop=turn.stop,
+                usage=turn.usage,
+                cost_usd=turn.cost_usd,
+                request_id=turn.request_id,
+                attempts=turn.attempts,
+                latency_s=round(turn.latency_s, 3),
+                model=turn.model,
+            )
+        )
+        self.messages.append(turn.message)
+
+
+def _reference(teacher: Teacher, turns: Sequence[TurnRecord]) -> TeacherRef:
+    return TeacherRef(
+        provider=teacher.provider,
+        model=teacher.model,
+        served_model=turns[-1].model if turns else "",
+        terms=teacher.terms,
+        settings=dict(teacher.settings),
+    )
+
+
+@cache
+def _versions(provider: str) -> dict[str, str]:
+    versions = {"distill": distill.__version__, "python": platform.python_version()}
+    if provider in _SDK:
+        versions[_SDK[provider]] = version(_SDK[provider])
+    return versions
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

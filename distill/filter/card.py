@@ -1,0 +1,126 @@
+"""The data set's card: what a person wants to know before training on it, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from distill.dataset import DatasetInfo
+from distill.filter.split import SPLITS, TRAIN
+from distill.types import Kind
+
+NEGATIVES = (Kind.NO_TOOL, Kind.MISSING, Kind.TOOL_FAILED, Kind.CHAT)
+"""Kinds without which a student learns to call always."""
+FORMAT_ROWS, TOOL_ROWS = 200, 1000
+"""Usual minima: examples that teach an output format, and that teach tool calling."""
+
+
+def warnings(info: DatasetInfo, wanted_kinds: Iterable[Kind]) -> list[str]:
+    """Return what is worrying about a data set, one sentence each.
+
+    Args:
+        info: The data set.
+        wanted_kinds: Kinds of the config's tasks that were not dropped on purpose.
+    """
+    trained, rows = info.kinds[TRAIN], info.counts["train"]
+    found = []
+    absent = [str(kind) for kind in NEGATIVES if not trained.get(kind)]
+    if len(absent) == len(NEGATIVES):
+        found.append(
+            "There are no negatives at all: a student trained on this calls a tool whatever it is "
+            f"asked. Add tasks of the kinds {', '.join(absent)}."
+        )
+    elif absent:
+        found.append(
+            f"No training row is of kind {', '.join(absent)}; the student will not know how."
+        )
+    others = [k for k in wanted_kinds if k not in NEGATIVES and not trained.get(k)]
+    if others:
+        found.append(f"No trace of kind {', '.join(map(str, others))} survived into training.")
+    if rows < FORMAT_ROWS:
+        found.append(
+            f"{rows} training rows are fewer than the {FORMAT_ROWS} that usually teach even an "
+            f"output format; tool calling takes {TOOL_ROWS} or more. Collect more tasks."
+        )
+    elif rows < TOOL_ROWS:
+        found.append(
+            f"{rows} training rows are below the {TOOL_ROWS} that tool calling usually takes; "
+            "expect gaps, or collect more tasks."
+        )
+    if not info.counts["cases"]:
+        found.append("No case is held out, so nothing can be measured; add task families.")
+    return found
+
+
+def card(info: DatasetInfo, tools: Mapping[str, Mapping[str, int]], worries: Sequence[str]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        info: The data set.
+        tools: Split -> tool -> rows (`Content.tools`).
+        worries: Sentences of `warnings`.
+    """
+    counts = info.counts
+    parts = [
+        f"# {info.name}: tool-call traces on `{info.toolset}`",
+        f"{counts['train']} training and {counts['validation']} validation conversations with real "
+        f"tool results, and {counts['cases']} held-out tasks, made by `distill filter` from "
+        f"{info.traces} traces.",
+        _table(
+            ["", ""],
+            [
+                ["Teacher", info.teacher],
+                ["Terms", info.terms or "not stated"],
+                ["Tool set", f"`{info.toolset}`, hash `{info.toolset_hash}`"],
+                ["Data set hash", f"`{info.hash}`"],
+            ],
+        ),
+    ]
+    if worries:
+        parts += ["## Warnings", "\n".join(f"- {worry}" for worry in worries)]
+    parts += [
+        "## Rows by kind",
+        _counted("kind", info.kinds),
+        "## Rows by tool",
+        "A conversation that calls several tools counts once for each.",
+        _counted("tool", tools),
+        "## Dropped traces",
+        _dropped(info.rejected),
+        "## How rows were chosen",
+        CHOICE,
+        "## Intended use",
+        USE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+CHOICE = """\
+A row is a whole episode. It is kept when the episode ended by itself, every call is valid JSON
+for an existing tool, and, where the task says what is right, calls, words and end state are as
+expected. A call the tool refused and the teacher then made right stays as context with weight 0.
+Exact duplicates are removed. Families of tasks are kept together, so that no test task has a
+sibling in training; held-out tasks that carry expectations are all there, solved by the teacher
+or not. `rejects.jsonl` gives stage, code and evidence for every dropped trace."""
+
+USE = """\
+Fine-tuning a small model to call exactly these tools. The rows say nothing about other tools and
+are no measure of general ability. The teacher's terms above apply to everything trained on them."""
+
+
+def _counted(name: str, by_split: Mapping[str, Mapping[str, int]]) -> str:
+    names = sorted(set().union(*by_split.values()))
+    rows = [[key, *(str(by_split[split].get(key, 0)) for split in SPLITS)] for key in names]
+    return _table([name, "train", "validation", "test cases"], rows)
+
+
+def _dropped(rejected: Mapping[str, int]) -> str:
+    if not rejected:
+        return "None."
+    rows = [[code, str(count)] for code, count in rejected.items()]
+    return _table(["stage/code", "traces"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in lines
+    )

@@ -1,0 +1,93 @@
+"""Evaluation cases: held-out tasks, each user turn with an expectation.
+
+A task that carries its expectations is a case whether or not the teacher solved it; leaving out
+what the teacher failed would flatter everyone. A task without becomes one through a trace that
+passed the checks: its calls are the expected calls, one step for each message that made any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from distill.filter.subject import Subject
+from distill.matching import MadeCall, asks, made_calls
+from distill.types import (
+    AssistantMessage,
+    Expectation,
+    ExpectedCall,
+    Kind,
+    Message,
+    Task,
+    Tool,
+    UserTurn,
+)
+
+FREE_WORDS = 3
+"""A text of so many words that stands nowhere in the conversation before is the teacher's own
+wording; any other wording is as right."""
+
+
+def cases(held_out: Iterable[Task], verified: Mapping[str, Subject]) -> Iterator[Task]:
+    """Yield the held-out tasks that can be judged.
+
+    Args:
+        held_out: Tasks of the test split.
+        verified: Task id -> a trace of it that passed the checks.
+    """
+    for task in held_out:
+        subject = verified.get(task.id)
+        if task.expects:
+            yield task
+        elif subject is not None and subject.trace.task == task:
+            yield _with_expectations(subject)
+
+
+def _with_expectations(subject: Subject) -> Task:
+    task = subject.trace.task
+    turns = tuple(
+        turn if turn.expectation else _expecting(turn, subject, window)
+        for turn, window in zip(task.turns, subject.windows, strict=True)
+    )
+    return task.model_copy(update={"turns": turns})
+
+
+def _expecting(turn: UserTurn, subject: Subject, window: range) -> UserTurn:
+    made = made_calls(subject.messages, window.start, window.stop, subject.toolset)
+    calls = tuple(_expected(one, subject) for one in made if not one.retried)
+    answer = subject.messages[window.stop - 1].content or ""
+    expectation = Expectation(
+        action="call" if calls else _action(subject.trace.task.kind, answer),
+        calls=calls,
+        answer=answer,
+    )
+    return turn.model_copy(update={"expectation": expectation})
+
+
+def _action(kind: Kind, answer: str) -> Literal["ask", "abstain", "answer"]:
+    """Return what an answer without calls was."""
+    if kind is Kind.MISSING and asks(answer):
+        return "ask"
+    return "abstain" if kind is Kind.NO_TOOL else "answer"
+
+
+def _expected(made: MadeCall, subject: Subject) -> ExpectedCall:
+    tool = subject.toolset.get(made.call.name)
+    arguments = made.arguments or {}
+    said = _text(subject.messages[: made.message])
+    free = [name for name in arguments if tool and _is_free(arguments[name], name, tool, said)]
+    return ExpectedCall(
+        name=made.call.name, arguments=arguments, free=tuple(free), step=made.message
+    )
+
+
+def _is_free(value: object, name: str, tool: Tool, said: str) -> bool:
+    schema = tool.parameters.get("properties", {}).get(name, {})
+    if not isinstance(value, str) or schema.keys() & {"enum", "const", "format", "pattern"}:
+        return False
+    return len(value.split()) >= FREE_WORDS and " ".join(value.casefold().split()) not in said
+
+
+def _text(messages: Iterable[Message]) -> str:
+    said = [m.content or "" for m in messages if not isinstance(m, AssistantMessage)]
+    return " ".join(" ".join(said).casefold().split())

@@ -1,0 +1,42 @@
+"""A kept trace as an `Example`: what the student learns from.
+
+Nothing is reworded. The messages are the teacher's, less its opaque provider state, with argument
+strings written the one way `json.dumps` writes them (the student's own call format is rendered
+later, from the parsed value). Turns the episode recovered from stay as context, with weight 0.
+"""
+
+from __future__ import annotations
+
+import json
+
+from distill.filter.subject import Subject
+from distill.types import AssistantMessage, Example, Message, ToolCall
+
+
+def to_example(subject: Subject) -> Example:
+    """Return a trace that passed the checks as a training row."""
+    trace = subject.trace
+    spoken = [n for n, m in enumerate(trace.messages) if isinstance(m, AssistantMessage)]
+    return Example(
+        messages=tuple(_message(message) for message in trace.messages),
+        tools=subject.toolset.tools,
+        weights=tuple(0.0 if n in subject.recovered else 1.0 for n in spoken),
+        meta={
+            "task": trace.task.id,
+            "kind": str(trace.task.kind),
+            "family": trace.task.family,
+            "key": trace.key,
+        },
+    )
+
+
+def _message(message: Message) -> Message:
+    if not isinstance(message, AssistantMessage):
+        return message
+    calls = tuple(_call(call) for call in message.tool_calls)
+    return AssistantMessage(content=message.content, tool_calls=calls)
+
+
+def _call(call: ToolCall) -> ToolCall:
+    arguments = json.dumps(call.parsed(), ensure_ascii=False)
+    return ToolCall(id=call.id, name=call.name, arguments=arguments)

@@ -1,0 +1,121 @@
+"""The trace under examination, with what the checks derive from it once.
+
+Recovery is decided here: a call that the tool refused (its result is an error), that was not an
+expected one and that an expected one follows, is forgiven when the conversation, read without it,
+meets the expectation and the end state. The teacher noticed and did it right. Its turn then gets
+weight 0: it stays as context, for the turn after it to be understood, and is not learnt. A wrong
+call that went through is never forgiven, nor is one where no call was to be made at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from distill.matching import CallMatch, TaskMatch, match_task
+from distill.traces import Trace
+from distill.types import (
+    AssistantMessage,
+    Kind,
+    Message,
+    ToolCall,
+    ToolMessage,
+    ToolSet,
+    UserMessage,
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the traces of one data set are held against."""
+
+    toolset: ToolSet
+    drop_kinds: tuple[Kind, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One trace and the rules it is held against."""
+
+    trace: Trace
+    rules: Rules
+
+    @property
+    def toolset(self) -> ToolSet:
+        """The tools as they are now."""
+        return self.rules.toolset
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation."""
+        return self.trace.messages
+
+    @property
+    def calls(self) -> Iterator[tuple[int, ToolCall]]:
+        """Every call with the index of its message."""
+        for index, message in enumerate(self.messages):
+            if isinstance(message, AssistantMessage):
+                for call in message.tool_calls:
+                    yield index, call
+
+    @cached_property
+    def results(self) -> dict[tuple[int, str], ToolMessage]:
+        """(Message of the call, call id) -> result."""
+        found: dict[tuple[int, str], ToolMessage] = {}
+        calling = 0
+        for index, message in enumerate(self.messages):
+            if isinstance(message, ToolMessage):
+                found.setdefault((calling, message.tool_call_id), message)
+            else:
+                calling = index
+        return found
+
+    @cached_property
+    def windows(self) -> list[range]:
+        """Message indices that follow each user message, up to the next one."""
+        starts = [n for n, m in enumerate(self.messages) if isinstance(m, UserMessage)]
+        ends = [*starts[1:], len(self.messages)]
+        return [range(a + 1, b) for a, b in zip(starts, ends, strict=True)]
+
+    @cached_property
+    def literal_match(self) -> TaskMatch:
+        """The conversation as it stands against its task."""
+        trace = self.trace
+        return match_task(trace.task, self.messages, self.toolset, trace.changes)
+
+    @cached_property
+    def recovered(self) -> frozenset[int]:
+        """Assistant messages with a refused call that was then made right; see the module."""
+        if self.literal_match.ok or not self.trace.task.expects:
+            return frozenset()
+        turns = zip(self.trace.task.turns, self.literal_match.turns, strict=True)
+        refused = {
+            (call.message, call.call.id)
+            for asked, turn in turns
+            if asked.expectation and asked.expectation.calls
+            for call in _corrected(turn.calls)
+        }
+        rest = self._without(refused)
+        match = match_task(self.trace.task, rest, self.toolset, self.trace.changes)
+        return frozenset(message for message, _ in refused) if match.ok else frozenset()
+
+    def _without(self, refused: set[tuple[int, str]]) -> list[Message]:
+        """Return the conversation without these calls, their results, and turns left with none."""
+        answers = {id(self.results[key]) for key in refused}
+        rest: list[Message] = []
+        for index, message in enumerate(self.messages):
+            if isinstance(message, AssistantMessage) and message.tool_calls:
+                calls = tuple(c for c in message.tool_calls if (index, c.id) not in refused)
+                if not calls:
+                    continue
+                message = message.model_copy(update={"tool_calls": calls})
+            if id(message) not in answers:
+                rest.append(message)
+        return rest
+
+
+def _corrected(calls: Sequence[CallMatch]) -> list[CallMatch]:
+    """Return the refused calls that an expected one follows."""
+    last_right = max((call.message for call in calls if call.ok), default=-1)
+    return [c for c in calls if c.failed and not c.ok and c.message < last_right]

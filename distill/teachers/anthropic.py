@@ -1,0 +1,206 @@
+"""Teacher over Anthropic Messages.
+
+What is particular here: the system prompt stands beside the messages; all results of one parallel
+turn go back in one user message, results before text; thinking blocks are replayed unmodified, in
+place (`provider_state` keeps the native content of such a turn); `max_tokens` is required; the SDK
+has no sampling parameters, so a temperature travels as an extra field. One cache breakpoint after
+the tools and the system prompt makes every call of a run read that prefix from the cache.
+
+`tool_use.input` is an object by construction: the arguments kept are its JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import httpx2
+from anthropic import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    AsyncAnthropic,
+)
+from anthropic.types import Message as NativeMessage
+
+from distill.config import TeacherConfig
+from distill.teachers.base import ApiTeacher, Failure, TeacherError, api_key, build_turn
+from distill.types import (
+    AssistantMessage,
+    Json,
+    Message,
+    StopReason,
+    SystemMessage,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    Turn,
+    Usage,
+    UserMessage,
+)
+
+_STOPS = {
+    "end_turn": StopReason.END,
+    "stop_sequence": StopReason.END,
+    "tool_use": StopReason.TOOL_CALLS,
+    "refusal": StopReason.REFUSAL,
+}
+"""Every other stop reason, or none, is an answer cut off."""
+_THINKING = ("thinking", "redacted_thinking")
+_CACHE = {"type": "ephemeral"}
+
+
+class AnthropicTeacher(ApiTeacher):
+    """A model behind the Messages API."""
+
+    def __init__(
+        self, config: TeacherConfig, http_client: httpx2.AsyncClient | None = None
+    ) -> None:
+        super().__init__(config)
+        self._client = AsyncAnthropic(
+            api_key=api_key(config, "ANTHROPIC_API_KEY"),
+            base_url=config.base_url,
+            timeout=config.timeout_s,
+            max_retries=0,
+            http_client=http_client,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        # The explicit time-out also lifts the SDK's refusal of a large max_tokens.
+        answer = await self._client.messages.create(
+            **request_body(self.config, messages, tools),
+            extra_body=extra_body(self.config),
+            timeout=self.config.timeout_s,
+        )
+        return read_answer(answer)
+
+    def _classify(self, error: Exception) -> TeacherError | None:
+        match error:
+            case APIStatusError():
+                return self.status_error(
+                    error.status_code,
+                    {error.type, error.error_code},
+                    error.api_message or error.message,
+                    error.response.headers,
+                    error.request_id,
+                )
+            case APIConnectionError() | httpx2.HTTPError():
+                return self.connection_error(error)
+            case APIResponseValidationError():
+                return self.error(str(error), Failure.TRANSIENT)
+        return None
+
+
+def request_body(
+    config: TeacherConfig, messages: Sequence[Message], tools: Sequence[Tool]
+) -> dict[str, Any]:
+    """Return the request in the SDK's `MessageCreateParams` shape, without extra fields."""
+    system = [m.content for m in messages if isinstance(m, SystemMessage)]
+    body: dict[str, Any] = {
+        "model": config.model,
+        "max_tokens": config.max_tokens,
+        "messages": _conversation(messages),
+    }
+    if tools:
+        body["tools"] = [_tool(tool) for tool in tools]
+    if system:
+        body["system"] = [{"type": "text", "text": "\n\n".join(system), "cache_control": _CACHE}]
+    elif tools:
+        body["tools"][-1]["cache_control"] = _CACHE
+    return body
+
+
+def extra_body(config: TeacherConfig) -> dict[str, Json]:
+    """Return the fields the SDK has no parameter for; they win over the others."""
+    sampling = {} if config.temperature is None else {"temperature": config.temperature}
+    return sampling | config.extra
+
+
+def read_answer(answer: NativeMessage) -> Turn:
+    """Map a native message to a turn."""
+    text = "".join(block.text for block in answer.content if block.type == "text")
+    calls = tuple(
+        ToolCall(
+            id=block.id, name=block.name, arguments=json.dumps(block.input, ensure_ascii=False)
+        )
+        for block in answer.content
+        if block.type == "tool_use"
+    )
+    state = None
+    if any(block.type in _THINKING for block in answer.content):
+        content = [block.to_dict(mode="json") for block in answer.content]
+        state = {"provider": "anthropic", "content": content}
+    return build_turn(
+        AssistantMessage(content=text or None, tool_calls=calls, provider_state=state),
+        _STOPS.get(answer.stop_reason or "", StopReason.LENGTH),
+        _usage(answer),
+        model=answer.model,
+        request_id=answer._request_id,
+    )
+
+
+def _conversation(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Map the messages, neighbours of one role joined into one."""
+    joined: list[dict[str, Any]] = []
+    for message in messages:
+        match message:
+            case SystemMessage():
+                continue
+            case UserMessage():
+                role, blocks = "user", [{"type": "text", "text": message.content}]
+            case ToolMessage():
+                role, blocks = "user", [_result(message)]
+            case AssistantMessage():
+                role, blocks = "assistant", list(_assistant_blocks(message))
+        if joined and joined[-1]["role"] == role:
+            joined[-1]["content"].extend(blocks)
+        elif blocks:  # an empty answer has nothing that could be replayed
+            joined.append({"role": role, "content": blocks})
+    return joined
+
+
+def _assistant_blocks(message: AssistantMessage) -> Iterable[dict[str, Any]]:
+    state = message.provider_state
+    if state and state.get("provider") == "anthropic":
+        yield from state["content"]
+        return
+    if message.content:
+        yield {"type": "text", "text": message.content}
+    for call in message.tool_calls:
+        yield {"type": "tool_use", "id": call.id, "name": call.name, "input": call.parsed()}
+
+
+def _result(message: ToolMessage) -> dict[str, Any]:
+    block: dict[str, Any] = {
+        "type": "tool_result",
+        "tool_use_id": message.tool_call_id,
+        "content": message.content,
+    }
+    return block | {"is_error": True} if message.is_error else block
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "input_schema": tool.parameters,
+    }
+
+
+def _usage(answer: NativeMessage) -> Usage:
+    usage = answer.usage
+    cached = usage.cache_read_input_tokens or 0
+    written = usage.cache_creation_input_tokens or 0
+    details = usage.output_tokens_details
+    return Usage(
+        input_tokens=usage.input_tokens + cached + written,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=details.thinking_tokens if details else 0,
+    )

@@ -1,0 +1,210 @@
+"""Teacher over OpenAI Responses.
+
+OpenAI's current models take function tools together with reasoning only here, not on Chat
+Completions. The conversation is sent whole every time (`store: false`), so reasoning items travel
+encrypted and are replayed unmodified, in place (`provider_state` keeps the native items of such a
+turn). Arguments are kept as the raw string. Schemas are sent as they are (`strict: false`): the
+strict form turns optional parameters into nullable ones, which a student would learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import httpx2
+from openai import APIConnectionError, APIResponseValidationError, APIStatusError, AsyncOpenAI
+from openai.types.responses import Response
+
+from distill.config import TeacherConfig
+from distill.teachers.base import (
+    ApiTeacher,
+    Failure,
+    TeacherError,
+    api_key,
+    build_turn,
+)
+from distill.types import (
+    AssistantMessage,
+    Message,
+    StopReason,
+    SystemMessage,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    Turn,
+    Usage,
+    UserMessage,
+)
+
+_REFUSALS = frozenset({"bio_policy", "misalignment_policy_violation"})
+"""Failure codes that say the model would not, rather than could not."""
+_FAILURES = {
+    "rate_limit_exceeded": Failure.THROTTLE,
+    "server_error": Failure.TRANSIENT,
+}
+"""Failure codes of a response; every other one is a bad request."""
+
+
+class OpenAITeacher(ApiTeacher):
+    """A model behind the Responses API."""
+
+    def __init__(
+        self, config: TeacherConfig, http_client: httpx2.AsyncClient | None = None
+    ) -> None:
+        super().__init__(config)
+        self._client = openai_client(config, http_client)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        answer = await self._client.responses.create(
+            **request_body(self.config, messages, tools), extra_body=self.config.extra
+        )
+        failed = answer.error
+        if failed is not None and failed.code not in _REFUSALS:
+            failure = _FAILURES.get(failed.code, Failure.BAD_REQUEST)
+            raise self.error(
+                f"{failed.code}: {failed.message}", failure, request_id=answer._request_id
+            )
+        return read_answer(answer)
+
+    def _classify(self, error: Exception) -> TeacherError | None:
+        return classify(self, error)
+
+
+def openai_client(config: TeacherConfig, http_client: httpx2.AsyncClient | None) -> AsyncOpenAI:
+    """Return the SDK's client; it never retries by itself."""
+    return AsyncOpenAI(
+        api_key=api_key(config, "OPENAI_API_KEY"),
+        base_url=config.base_url,
+        timeout=config.timeout_s,
+        max_retries=0,
+        http_client=http_client,
+    )
+
+
+def classify(teacher: ApiTeacher, error: Exception) -> TeacherError | None:
+    """Classify an exception of the openai SDK; None: it is not one."""
+    match error:
+        case APIStatusError():
+            return teacher.status_error(
+                error.status_code,
+                {error.type, error.code},
+                _message(error),
+                error.response.headers,
+                error.request_id,
+            )
+        case APIConnectionError() | httpx2.HTTPError():
+            return teacher.connection_error(error)
+        case APIResponseValidationError():
+            return teacher.error(str(error), Failure.TRANSIENT)
+    return None
+
+
+def request_body(
+    config: TeacherConfig, messages: Sequence[Message], tools: Sequence[Tool]
+) -> dict[str, Any]:
+    """Return the request in the SDK's `ResponseCreateParams` shape, without extra fields."""
+    system = [m.content for m in messages if isinstance(m, SystemMessage)]
+    body: dict[str, Any] = {
+        "model": config.model,
+        "input": [item for message in messages for item in _items(message)],
+        "max_output_tokens": config.max_tokens,
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+    }
+    if system:
+        body["instructions"] = "\n\n".join(system)
+    if tools:
+        body["tools"] = [
+            {"type": "function", "strict": False, **tool.as_function()["function"]}
+            for tool in tools
+        ]
+    if config.temperature is not None:
+        body["temperature"] = config.temperature
+    return body
+
+
+def read_answer(answer: Response) -> Turn:
+    """Map a native response to a turn."""
+    parts = [p for item in answer.output if item.type == "message" for p in item.content]
+    text = "".join(p.text if p.type == "output_text" else p.refusal for p in parts)
+    calls = tuple(
+        ToolCall(id=item.call_id, name=item.name, arguments=item.arguments)
+        for item in answer.output
+        if item.type == "function_call"
+    )
+    state = None
+    if any(item.type == "reasoning" for item in answer.output):
+        # A null means "not given"; sent back, some of them are refused.
+        items = [item.to_dict(mode="json", exclude_none=True) for item in answer.output]
+        state = {"provider": "openai", "items": items}
+    return build_turn(
+        AssistantMessage(content=text or None, tool_calls=calls, provider_state=state),
+        _stop(answer, refused=any(p.type == "refusal" for p in parts)),
+        _usage(answer),
+        model=answer.model,
+        request_id=answer._request_id,
+    )
+
+
+def _stop(answer: Response, refused: bool) -> StopReason:
+    details = answer.incomplete_details
+    if refused or answer.error is not None or (details and details.reason == "content_filter"):
+        return StopReason.REFUSAL
+    return StopReason.END if answer.status == "completed" else StopReason.LENGTH
+
+
+def _items(message: Message) -> Iterable[Mapping[str, Any]]:
+    match message:
+        case UserMessage():
+            yield {"role": "user", "content": message.content}
+        case ToolMessage():
+            yield {
+                "type": "function_call_output",
+                "call_id": message.tool_call_id,
+                "output": message.content,
+            }
+        case AssistantMessage():
+            yield from _assistant_items(message)
+
+
+def _assistant_items(message: AssistantMessage) -> Iterable[Mapping[str, Any]]:
+    state = message.provider_state
+    if state and state.get("provider") == "openai":
+        yield from state["items"]
+        return
+    if message.content:
+        yield {"role": "assistant", "content": message.content}
+    for call in message.tool_calls:
+        yield {
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+        }
+
+
+def _usage(answer: Response) -> Usage:
+    usage = answer.usage
+    if usage is None:
+        return Usage()
+    read, made = usage.input_tokens_details, usage.output_tokens_details
+    return Usage(
+        input_tokens=usage.input_tokens,
+        cached_tokens=read.cached_tokens,
+        # A gateway that predates the field leaves it out.
+        cache_write_tokens=getattr(read, "cache_write_tokens", None) or 0,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=made.reasoning_tokens,
+    )
+
+
+def _message(error: APIStatusError) -> str:
+    """The provider's own words, where the body has them."""
+    body = error.body
+    words = body.get("message") if isinstance(body, dict) else None
+    return str(words or error.message)

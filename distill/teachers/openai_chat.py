@@ -1,0 +1,151 @@
+"""Teacher over Chat Completions: any compatible server (vLLM, OpenRouter, Together, a gateway).
+
+Servers differ in what they add to the shape. Reasoning comes as `reasoning` (vLLM) or
+`reasoning_content` (older ones) and is kept in `provider_state`, never as content; it is not sent
+back, except `reasoning_details` (OpenRouter), which must be. A server that bills per request says
+so in `usage.cost`; that is then the cost. Arguments are kept as the raw string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx2
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+
+from distill.chat import to_chat
+from distill.config import TeacherConfig
+from distill.teachers.base import ApiTeacher, Failure, TeacherError, build_turn, failure_of
+from distill.teachers.openai import classify, openai_client
+from distill.types import (
+    AssistantMessage,
+    Json,
+    Message,
+    StopReason,
+    Tool,
+    ToolCall,
+    Turn,
+    Usage,
+)
+
+_STOPS = {
+    "stop": StopReason.END,
+    "tool_calls": StopReason.TOOL_CALLS,
+    "content_filter": StopReason.REFUSAL,
+    "refusal": StopReason.REFUSAL,
+}
+"""Every other finish reason, or none, is an answer cut off."""
+_REASONING = ("reasoning", "reasoning_content", "reasoning_details")
+
+
+class OpenAIChatTeacher(ApiTeacher):
+    """A model behind a Chat Completions endpoint."""
+
+    def __init__(
+        self, config: TeacherConfig, http_client: httpx2.AsyncClient | None = None
+    ) -> None:
+        super().__init__(config)
+        self._client = openai_client(config, http_client)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        answer = await self._client.chat.completions.create(
+            **request_body(self.config, messages, tools), extra_body=self.config.extra
+        )
+        if not answer.choices:
+            raise self._no_choice(answer)
+        return read_answer(answer)
+
+    def _no_choice(self, answer: ChatCompletion) -> TeacherError:
+        """A router answers 200 and puts the failure of the model behind it into the body."""
+        error = (answer.model_extra or {}).get("error")
+        if not isinstance(error, dict):
+            return self.error("the answer holds no choice", Failure.TRANSIENT)
+        code = error.get("code")
+        failure = failure_of(code, {}) if isinstance(code, int) else Failure.TRANSIENT
+        return self.error(f"{code}: {error.get('message')}", failure)
+
+    def _classify(self, error: Exception) -> TeacherError | None:
+        return classify(self, error)
+
+
+def request_body(
+    config: TeacherConfig, messages: Sequence[Message], tools: Sequence[Tool]
+) -> dict[str, Any]:
+    """Return the request in the SDK's `CompletionCreateParams` shape, without extra fields."""
+    body: dict[str, Any] = {
+        "model": config.model,
+        "messages": [_message(message) for message in messages],
+        "max_tokens": config.max_tokens,
+    }
+    if tools:
+        body["tools"] = [tool.as_function() for tool in tools]
+    if config.temperature is not None:
+        body["temperature"] = config.temperature
+    return body
+
+
+def read_answer(answer: ChatCompletion) -> Turn:
+    """Map the first choice of a completion to a turn."""
+    choice = answer.choices[0]
+    message = choice.message
+    stop = StopReason.REFUSAL if message.refusal else _STOPS.get(choice.finish_reason or "")
+    return build_turn(
+        AssistantMessage(
+            content=message.content or message.refusal or None,
+            tool_calls=_calls(message),
+            provider_state=_reasoning(message),
+        ),
+        stop or StopReason.LENGTH,
+        _usage(answer.usage),
+        model=answer.model,
+        request_id=answer._request_id,
+        cost=_billed_usd(answer.usage),
+    )
+
+
+def _message(message: Message) -> dict[str, Any]:
+    row = to_chat(message)
+    if isinstance(message, AssistantMessage) and message.provider_state:
+        details = message.provider_state.get("reasoning_details")
+        if details:
+            row["reasoning_details"] = details
+    return row
+
+
+def _calls(message: ChatCompletionMessage) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments or "")
+        for call in message.tool_calls or ()
+        if call.type == "function"
+    )
+
+
+def _reasoning(message: ChatCompletionMessage) -> dict[str, Json] | None:
+    extra = message.model_extra or {}
+    found = {name: extra[name] for name in _REASONING if extra.get(name)}
+    return {"provider": "openai_chat", **found} if found else None
+
+
+def _usage(usage: CompletionUsage | None) -> Usage:
+    if usage is None:
+        return Usage()
+    read, made = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        cached_tokens=(read and read.cached_tokens) or 0,
+        cache_write_tokens=(read and read.cache_write_tokens) or 0,
+        output_tokens=usage.completion_tokens,
+        reasoning_tokens=(made and made.reasoning_tokens) or 0,
+    )
+
+
+def _billed_usd(usage: CompletionUsage | None) -> float | None:
+    extra: Mapping[str, Any] = (usage and usage.model_extra) or {}
+    cost = extra.get("cost")
+    return float(cost) if isinstance(cost, int | float) else None

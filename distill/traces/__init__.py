@@ -1,0 +1,15 @@
+"""What collecting leaves behind: the `Trace` of every episode, kept in a `TraceStore`."""
+
+from distill.traces.store import Counts, Owed, TraceStore
+from distill.traces.trace import LedgerLine, TeacherRef, Trace, TurnRecord, episode_key
+
+__all__ = [
+    "Counts",
+    "LedgerLine",
+    "Owed",
+    "TeacherRef",
+    "Trace",
+    "TraceStore",
+    "TurnRecord",
+    "episode_key",
+]

@@ -1,0 +1,134 @@
+"""The Trace: the whole record of one episode, and the ledger line of one call.
+
+A trace says what was asked, what the teacher answered, what the tools returned, what it cost and
+under which settings it was made, so that no later stage needs anything else. It is written once,
+when its episode ends. It never holds a key, a header or an endpoint address.
+
+A shortened trace, as `TraceStore` keeps it:
+
+    {"version": 1, "key": "5d0c...", "task": {"id": "home-0017", ...}, "toolset_name": "home",
+     "toolset_hash": "9a41...", "teacher": {"provider": "openai_chat", "model": "...", ...},
+     "sample": 0, "outcome": "completed", "error": null,
+     "messages": [{"role": "system", ...}, {"role": "user", ...}, {"role": "assistant", ...}],
+     "turns": [{"message": 2, "stop": "end", "usage": {...}, "cost_usd": 0.0021, ...}],
+     "changes": {"/lamps/hallway/level": 33}, ...}
+"""
+
+from __future__ import annotations
+
+from distill.types import (
+    Frozen,
+    Json,
+    Message,
+    Outcome,
+    StopReason,
+    Task,
+    ToolCall,
+    Usage,
+    digest,
+)
+
+
+class TeacherRef(Frozen):
+    """Who answered: what identifies a teacher, without how it is reached."""
+
+    provider: str
+    model: str
+    served_model: str = ""
+    """The model that was served, as the endpoint named it in its last answer."""
+    terms: str | None = None
+    settings: dict[str, Json] = {}
+    """Request settings that shape the answers (max_tokens, temperature, extra)."""
+
+
+class TurnRecord(Frozen):
+    """The accounting of one assistant message."""
+
+    message: int
+    """Index of the message in `Trace.messages`."""
+    stop: StopReason
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    """None: the price is unknown."""
+    request_id: str | None = None
+    attempts: int = 1
+    latency_s: float = 0.0
+    model: str = ""
+    """The model that was served."""
+
+
+class Trace(Frozen):
+    """The record of one episode, from the first message to its outcome."""
+
+    version: int = 1
+    key: str
+    """`episode_key` of the episode; unique in a store."""
+    task: Task
+    toolset_name: str
+    toolset_hash: str
+    teacher: TeacherRef
+    config_digest: str = ""
+    """Digest of the settings that define the data (see `distill.collect.plan`)."""
+    sample: int = 0
+    outcome: Outcome
+    error: str | None = None
+    """Why the episode ended as `error`, in one line."""
+    messages: tuple[Message, ...]
+    """The conversation, the system message first when the tool set has one."""
+    turns: tuple[TurnRecord, ...] = ()
+    """One record per assistant message, in order."""
+    changes: dict[str, Json] | None = None
+    """What the tools changed: JSON pointer -> new value, None: removed. None: never started."""
+    started_at: str
+    """ISO 8601, UTC."""
+    finished_at: str
+    """ISO 8601, UTC."""
+    versions: dict[str, str] = {}
+    """Versions of distill, Python and the SDK that was used."""
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of the whole episode."""
+        return sum((turn.usage for turn in self.turns), Usage())
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Cost of the whole episode; None when the price of a turn is unknown."""
+        costs = [turn.cost_usd for turn in self.turns]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Every tool call the teacher made, in order."""
+        return tuple(c for m in self.messages if m.role == "assistant" for c in m.tool_calls)
+
+
+class LedgerLine(Frozen):
+    """One call to a teacher: what it used and what it cost, whatever became of its episode."""
+
+    key: str
+    """The episode that made the call."""
+    at: str
+    """When the call ended; ISO 8601, UTC."""
+    provider: str
+    model: str
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    """None: unknown price, or a failed call whose cost the provider did not tell."""
+    attempts: int = 1
+    latency_s: float = 0.0
+    request_id: str | None = None
+    failure: str | None = None
+    """Why the call gave no answer; None: it did."""
+
+
+def episode_key(task: Task, toolset_hash: str, teacher: dict[str, Json], sample: int) -> str:
+    """Return the identity of an episode: what is asked, with which tools, of whom, which time.
+
+    Args:
+        task: The task, expectation included.
+        toolset_hash: `ToolSet.hash`.
+        teacher: Settings that shape the answers; never the endpoint, the key or time limits.
+        sample: Which of several episodes of the same task.
+    """
+    return digest([task.model_dump(mode="json"), toolset_hash, teacher, sample])

@@ -1,0 +1,76 @@
+"""The report in a real browser: it fits a desk and a phone, opens, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from distill.evaluate.runner import prepare
+from distill.evaluate.summary import summarise
+from distill.report import write_page
+from distill.results import write_report
+from distill.types import ToolMessage
+from tests.unit.evaluate_world import answer, call, called, lamp, missing, no_tool, said, workspace
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+
+@pytest.fixture
+def page_path(tmp_path):
+    """A report with failures, long words and a loss curve."""
+    cases = [*(lamp(n) for n in range(8)), missing(1), no_tool(1)]
+    config = workspace(tmp_path, cases)
+    evaluation = prepare(config)
+    long = '{"room": "' + "corridor" * 30 + '", "level": 30}'
+    for candidate in evaluation.candidates:
+        for task in cases:
+            arguments = long if candidate.name == "base" else '{"room": "hall", "level": 30}'
+            result = ToolMessage(tool_call_id="c0", name="set_lamp", content='{"level": 30}')
+            given = answer(task, called(call("set_lamp", arguments)), result, said("Done."))
+            trace = given.trace.model_copy(update={"changes": {"/hall": 30}})
+            evaluation._keep(candidate, task, trace)
+    write_report(config.results_dir, summarise(evaluation))
+    rows = "".join(f'{{"step": {n}, "loss": {2 / n}}}\n' for n in range(1, 20))
+    (config.run_dir / "metrics.jsonl").write_text(rows)
+    return write_page(config.results_dir, config.run_dir)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_and_stands_alone(page_path, width, scheme):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme
+            )
+            page = context.new_page()
+            requests: list[str] = []
+            faults: list[str] = []
+            page.on("request", lambda request: requests.append(request.url))
+            page.on("console", lambda message: faults.append(message.text))
+            page.goto(page_path.as_uri())
+            assert requests == [page_path.as_uri()]
+            assert faults == []
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            dots = page.locator("circle.student").first.bounding_box()
+            assert dots is not None and 0 < dots["x"] < width
+            columns = {box["x"] for box in boxes(page.locator("details[open] .talk"))}
+            assert len(columns) == (2 if width > 720 else 1), "side by side, or stacked"
+            closed = page.locator("section details:not([open])").first
+            closed.locator("summary").click()
+            assert page.locator("section details[open]").count() == 2
+            back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (back == "rgb(255, 255, 255)") is (scheme == "light")
+        finally:
+            browser.close()
+
+
+def boxes(locator):
+    """Bounding boxes of all elements of a locator."""
+    return [locator.nth(n).bounding_box() for n in range(locator.count())]

@@ -1,0 +1,452 @@
+"""The three teachers over real HTTP against `llmock`, and whole runs through its failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from distill.collect import Status, collect, make_plan
+from distill.config import Config, TeacherConfig, load_config
+from distill.errors import DistillError
+from distill.teachers import Failure, Teacher, TeacherError, create_teacher, paced
+from distill.traces import TraceStore
+from distill.types import Outcome, StopReason, SystemMessage, Tool, ToolMessage, UserMessage
+
+PROVIDERS = ("anthropic", "openai", "openai_chat")
+SECRET = "sk-test-5f2c9d8e7a"
+TOOL = Tool(
+    name="set_lamp",
+    description="Set the lamp to a level.",
+    parameters={
+        "type": "object",
+        "properties": {"level": {"type": "integer"}},
+        "required": ["level"],
+        "additionalProperties": False,
+    },
+)
+ASKED = (SystemMessage(content="You run the lamps."), UserMessage(content="Set the lamp to 3"))
+
+TOOLS = '''
+from distill.toolsets import tool
+
+
+@tool
+def set_lamp(level: int) -> dict:
+    """Set the lamp to a level.
+
+    Args:
+        level: Brightness.
+    """
+    return {"level": level}
+'''
+
+
+class Mock:
+    """A running `llmock`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = httpx2.Client(base_url=url)
+
+    def behave(self, *behaviors: dict[str, Any]) -> None:
+        answer = self.client.post("/_llmock/scenario", json={"behaviors": list(behaviors)})
+        answer.raise_for_status()
+
+    def reset(self) -> None:
+        self.client.post("/_llmock/reset").raise_for_status()
+
+    def verdict(self) -> dict[str, Any]:
+        return self.client.get("/_llmock/verdict").json()
+
+    def base_url(self, provider: str) -> str:
+        return self.url + ("/anthropic" if provider == "anthropic" else "/v1")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Mock]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", "from llmock.cli import app; app()"]
+    process = subprocess.Popen(
+        [*command, "serve", "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    mock = Mock(f"http://127.0.0.1:{port}")
+    try:
+        _wait_until_ready(mock, process)
+        yield mock
+    finally:
+        mock.client.close()
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_until_ready(mock: Mock, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "llmock died at start"
+        try:
+            if mock.client.get("/health").status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("llmock did not become ready")
+
+
+@pytest.fixture
+def mock(server: Mock) -> Mock:
+    server.reset()
+    return server
+
+
+@pytest.fixture
+async def teacher(mock: Mock, request: pytest.FixtureRequest) -> Any:
+    provider = request.param
+    created = create_teacher(
+        TeacherConfig(provider=provider, model="claude-haiku-4-5", base_url=mock.base_url(provider))
+    )
+    yield created
+    await created.close()
+
+
+each_provider = pytest.mark.parametrize("teacher", PROVIDERS, indirect=True)
+with_raw_arguments = pytest.mark.parametrize("teacher", PROVIDERS[1:], indirect=True)
+
+
+# --- one call ----------------------------------------------------------------------------------
+
+
+@each_provider
+async def test_a_call_and_its_result_go_there_and_back(teacher: Teacher):
+    turn = await teacher.complete(ASKED, (TOOL,))
+    (call,) = turn.message.tool_calls
+    assert turn.stop is StopReason.TOOL_CALLS
+    assert call.name == "set_lamp"
+    assert set(call.parsed()) == {"level"}
+    assert turn.usage.input_tokens > 0
+    assert turn.cost_usd > 0
+    result = ToolMessage(tool_call_id=call.id, name=call.name, content="{}")
+    answer = await teacher.complete([*ASKED, turn.message, result], (TOOL,))
+    assert answer.stop is StopReason.END
+    assert answer.message.content
+
+
+@each_provider
+async def test_parallel_calls_keep_their_order_and_are_answered(mock: Mock, teacher: Teacher):
+    calls = [{"name": "set_lamp", "arguments": {"level": n}} for n in (1, 2, 3)]
+    mock.behave({"type": "reply", "tool_calls": calls})
+    turn = await teacher.complete(ASKED, (TOOL,))
+    assert [call.parsed()["level"] for call in turn.message.tool_calls] == [1, 2, 3]
+    results = [
+        ToolMessage(tool_call_id=call.id, name=call.name, content="{}")
+        for call in turn.message.tool_calls
+    ]
+    answer = await teacher.complete([*ASKED, turn.message, *results], (TOOL,))
+    assert answer.stop is StopReason.END
+
+
+@with_raw_arguments
+async def test_malformed_arguments_are_kept_as_they_are(mock: Mock, teacher: Teacher):
+    mock.behave({"type": "tool_fault", "kind": "malformed_arguments"})
+    (call,) = (await teacher.complete(ASKED, (TOOL,))).message.tool_calls
+    with pytest.raises(json.JSONDecodeError):
+        call.parsed()
+
+
+@each_provider
+async def test_a_truncated_turn_is_no_complete_one(mock: Mock, teacher: Teacher):
+    mock.behave({"type": "reply", "text": "I would", "finish_reason": "length"})
+    assert (await teacher.complete(ASKED, (TOOL,))).stop is StopReason.LENGTH
+
+
+@pytest.mark.parametrize(
+    ("status", "failure"),
+    [
+        (400, Failure.BAD_REQUEST),
+        (401, Failure.AUTH),
+        (402, Failure.QUOTA),
+        (429, Failure.THROTTLE),
+        (500, Failure.TRANSIENT),
+        (503, Failure.OVERLOAD),
+        (529, Failure.OVERLOAD),
+    ],
+)
+@each_provider
+async def test_every_error_is_classified_after_one_request(
+    mock: Mock, teacher: Teacher, status: int, failure: Failure
+):
+    mock.behave({"type": "fail", "status": status, "retry_after": 2})
+    with pytest.raises(TeacherError) as caught:
+        await teacher.complete(ASKED, (TOOL,))
+    assert caught.value.failure is failure
+    assert (await teacher.complete(ASKED, (TOOL,))).message.tool_calls
+    if status == 429:
+        assert caught.value.retry_after_s == 2
+
+
+@each_provider
+async def test_no_answer_in_time_is_transient(mock: Mock, teacher: Teacher):
+    mock.behave({"type": "delay", "seconds": 30})
+    hasty = create_teacher(teacher.config.model_copy(update={"timeout_s": 0.2}))
+    with pytest.raises(TeacherError) as caught:
+        await hasty.complete(ASKED, (TOOL,))
+    await hasty.close()
+    assert caught.value.failure is Failure.TRANSIENT
+
+
+@each_provider
+async def test_the_gate_waits_out_a_burst_of_throttling_and_overload(mock: Mock, teacher: Teacher):
+    mock.behave(
+        {"type": "fail", "status": 429, "retry_after": 0.05, "times": 2},
+        {"type": "fail", "status": 529, "retry_after": 0.05, "times": 2},
+    )
+    turn = await paced(teacher, 4).complete(ASKED, (TOOL,))
+    assert turn.attempts == 5
+    verdict = mock.verdict()
+    assert verdict["attempts"] == 5
+    assert verdict["passed"], verdict["findings"]
+
+
+async def test_a_port_where_nobody_listens_is_named():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = TeacherConfig(
+        provider="openai_chat", model="m", base_url=f"http://127.0.0.1:{port}/v1"
+    )
+    nobody = create_teacher(config)
+    with pytest.raises(
+        TeacherError, match=rf"cannot reach http://127\.0\.0\.1:{port}/v1"
+    ) as caught:
+        await nobody.complete(ASKED, ())
+    await nobody.close()
+    assert caught.value.failure is Failure.TRANSIENT
+
+
+# --- whole runs --------------------------------------------------------------------------------
+
+
+def workspace(folder: Path, mock: Mock, provider: str, count: int, **collect_: Any) -> Path:
+    tools = folder / "tools" / "lamps"
+    tools.mkdir(parents=True)
+    (tools / "tools.py").write_text(TOOLS)
+    (tools / "toolset.yaml").write_text(
+        "name: lamps\ndescription: Lamps.\nsource: tools.py\ntasks: tasks.jsonl\n"
+    )
+    rows = [
+        {
+            "id": f"t{n:03}",
+            "toolset": "lamps",
+            "kind": "single",
+            "family": "f",
+            "turns": [{"content": f"Set the lamp to {n}"}],
+        }
+        for n in range(count)
+    ]
+    (tools / "tasks.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = {
+        "name": "lamps",
+        "toolset": "tools/lamps",
+        "teacher": {
+            "provider": provider,
+            "model": "claude-haiku-4-5",
+            "base_url": mock.base_url(provider),
+            "api_key_env": "LAMPS_KEY",
+        },
+        "collect": {"concurrency": 8, **collect_},
+    }
+    path = folder / "lamps.yaml"
+    path.write_text(json.dumps(config))
+    return path
+
+
+async def run(config: Config) -> Status:
+    status = Status()
+    await collect(config, make_plan(config), status)
+    return status
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_run_through_bursts_of_errors_loses_no_episode_and_leaks_no_key(
+    tmp_path: Path, mock: Mock, monkeypatch: pytest.MonkeyPatch, provider: str
+):
+    monkeypatch.setenv("LAMPS_KEY", SECRET)
+    config = load_config(workspace(tmp_path, mock, provider, 24))
+    mock.behave(
+        {"type": "fail", "status": 429, "retry_after": 0.05, "times": 6},
+        {"type": "fail", "status": 529, "times": 1},
+        {"type": "fail", "status": 500, "times": 2},
+        {"type": "tool_fault", "kind": "unknown_tool", "times": 2},
+    )
+    status = await run(config)
+    assert status.outcomes == {Outcome.COMPLETED: 24}
+    with TraceStore.open(config.store_url) as store:
+        ledger = list(store.ledger())
+        assert len(ledger) == status.calls >= 48
+        assert sum(line.attempts - 1 for line in ledger) == 9
+        traces = list(store.traces())
+        assert len({trace.task.id for trace in traces}) == 24
+        unknown = [m for t in traces for m in t.messages if m.role == "tool" and m.is_error]
+        assert len(unknown) == 2
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert SECRET.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_truncated_answer_is_stored_as_truncated(
+    tmp_path: Path, mock: Mock, monkeypatch: pytest.MonkeyPatch, provider: str
+):
+    monkeypatch.setenv("LAMPS_KEY", SECRET)
+    config = load_config(workspace(tmp_path, mock, provider, 3))
+    mock.behave({"type": "reply", "text": "I would", "finish_reason": "length"})
+    status = await run(config)
+    assert status.outcomes == {Outcome.COMPLETED: 2, Outcome.TRUNCATED: 1}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_no_credit_stops_the_run_and_it_resumes_later(
+    tmp_path: Path, mock: Mock, monkeypatch: pytest.MonkeyPatch, provider: str
+):
+    monkeypatch.setenv("LAMPS_KEY", SECRET)
+    config = load_config(workspace(tmp_path, mock, provider, 20, concurrency=1))
+    await_credit = {"type": "fail", "status": 402, "times": None}
+    mock.behave({"type": "reply", "text": "Done.", "times": 5})
+    plan, status = make_plan(config), Status()
+    first = make_plan(config, 5)
+    await collect(config, first, Status())
+    mock.behave(await_credit)
+    with pytest.raises(TeacherError) as caught:
+        await collect(config, plan, status)
+    assert caught.value.failure is Failure.QUOTA
+    assert (status.before, status.finished) == (5, 0)
+    mock.reset()
+    assert (await run(config)).done == 20
+
+
+async def test_a_missing_key_is_one_line_before_anything_is_asked(
+    tmp_path: Path, mock: Mock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("LAMPS_KEY", raising=False)
+    config = load_config(workspace(tmp_path, mock, "openai_chat", 2))
+    with pytest.raises(DistillError, match=r"'LAMPS_KEY' is not set"):
+        await run(config)
+
+
+# --- the command -------------------------------------------------------------------------------
+
+COMMAND = """
+import sys, typer
+from distill.cli.collect import collect
+from distill.errors import DistillError
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(collect)
+try:
+    app()
+except DistillError as error:
+    print("error:", error, file=sys.stderr)
+    raise SystemExit(2)
+"""
+
+
+def start(path: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(path), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"LAMPS_KEY": SECRET, "PYTHONPATH": str(Path.cwd())},
+    )
+
+
+def finished(path: Path) -> int:
+    try:
+        with TraceStore.open(load_config(path).store_url) as store:
+            return store.counts().done
+    except DistillError:
+        return 0
+
+
+def wait_for(process: subprocess.Popen[str], path: Path, count: int) -> None:
+    while finished(path) < count:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+
+
+def test_the_command_prints_what_it_did_and_what_comes_next(tmp_path: Path, mock: Mock):
+    path = workspace(tmp_path, mock, "openai_chat", 12)
+    process = start(path, "--limit", "5", "--set", "collect.concurrency=2")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "5 of 5 done" in output
+    assert "completed" in output
+    assert "lamps.db" in output
+    assert f"distill filter {path}" in output
+    assert finished(path) == 5
+
+
+def test_killed_at_any_instant_nothing_is_lost_or_doubled(tmp_path: Path, mock: Mock):
+    path = workspace(tmp_path, mock, "openai_chat", 40)
+    mock.behave({"type": "delay", "seconds": 0.05, "times": None})
+    seen: set[str] = set()
+    for count in (1, 15):
+        process = start(path)
+        wait_for(process, path, count)
+        process.kill()
+        process.communicate()
+        with TraceStore.open(load_config(path).store_url) as store:
+            kept = {trace.key for trace in store.traces()}
+            assert seen <= kept
+            assert len({line.key for line in store.ledger()}) == len(kept)
+            seen = kept
+    mock.reset()
+    process = start(path)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    with TraceStore.open(load_config(path).store_url) as store:
+        keys = [trace.key for trace in store.traces()]
+        assert len(keys) == len(set(keys)) == 40
+        assert seen <= set(keys)
+        assert len(list(store.ledger())) == 80
+        assert store.counts().leased == 0
+
+
+def test_two_processes_share_one_store_and_no_episode_runs_twice(tmp_path: Path, mock: Mock):
+    path = workspace(tmp_path, mock, "openai_chat", 40)
+    mock.behave({"type": "delay", "seconds": 0.02, "times": None})
+    both = [start(path), start(path)]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    with TraceStore.open(load_config(path).store_url) as store:
+        assert store.counts().done == 40
+        assert len(list(store.ledger())) == 80
+
+
+def test_ctrl_c_drains_says_so_and_exits_130(tmp_path: Path, mock: Mock):
+    import signal
+
+    path = workspace(tmp_path, mock, "openai_chat", 200)
+    mock.behave({"type": "delay", "seconds": 0.05, "times": None})
+    process = start(path)
+    wait_for(process, path, 3)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "in flight are brought to their end" in output
+    assert "left undone" in output
+    with TraceStore.open(load_config(path).store_url) as store:
+        counts = store.counts()
+        assert counts.leased == 0
+        assert 3 <= counts.done < 200
+        assert len(list(store.ledger())) == 2 * counts.done

@@ -1,0 +1,329 @@
+"""Each check against a trace with exactly its fault, and the good traces that pass them all."""
+
+import json
+
+import pytest
+from filter_world import calling, light, make_task, make_trace
+
+from distill.filter import CHECKS, Rules, Sieve, Subject
+from distill.filter.examples import to_example
+from distill.types import (
+    AssistantMessage,
+    Expectation,
+    Kind,
+    Outcome,
+    Tool,
+    ToolMessage,
+    ToolSet,
+    UserMessage,
+)
+
+ROOM = {"type": "string", "enum": ["hall", "office"]}
+TOOLS = ToolSet(
+    name="lamps",
+    tools=(
+        Tool(
+            name="set_light",
+            description="Dim.",
+            parameters={
+                "type": "object",
+                "properties": {"room": ROOM, "percent": {"type": "integer", "default": 100}},
+                "required": ["room"],
+                "additionalProperties": False,
+            },
+        ),
+        Tool(
+            name="get_light",
+            description="Read.",
+            parameters={"type": "object", "properties": {"room": ROOM}, "required": ["room"]},
+        ),
+    ),
+)
+HALL = ("set_light", {"room": "hall", "percent": 30})
+READ = ("get_light", {"room": "hall"})
+TASK = make_task("t", "Dim the hall", calling(light("hall", 30)), end_state={"/levels/hall": 30})
+SAYS_BUSY = make_task(
+    "b",
+    "Dim the hall",
+    Expectation(action="call", calls=(light("hall", 30),), mentions=(("bezet",),)),
+    end_state={},
+)
+OPEN = make_task("o", "Do something", None)
+RULES = Rules(TOOLS, drop_kinds=(Kind.CHAT,))
+
+
+def trace(*turns, task=TASK, **fields):
+    return make_trace(task, TOOLS.hash, *turns, **fields)
+
+
+def judge(one):
+    return Sieve(RULES).judge(one)
+
+
+def failure(one):
+    found = judge(one).failure
+    return found and (found.stage, found.code)
+
+
+def changed(one, at, message):
+    """The trace with one message replaced, or removed (None)."""
+    messages = list(one.messages)
+    messages[at : at + 1] = [] if message is None else [message]
+    return one.model_copy(update={"messages": tuple(messages)})
+
+
+GOOD = trace([[HALL], "Done."])
+
+KEPT = {
+    "right": GOOD,
+    "retried after a failure": trace([[(*HALL, "busy")], [HALL], "Done."]),
+    "a failure reported": trace([[(*HALL, "offline")], "I could not reach the hall."]),
+    "a failure reported in its own words": trace(
+        [[(*HALL, "Keine Verbindung")], "Die Verbindung ..."]
+    ),
+    "a failure reported as the task demands, in any language": trace(
+        [[(*HALL, "offline")], "De lamp is bezet."], task=SAYS_BUSY
+    ),
+    "no expectation": trace([[READ], [HALL], [READ], "Done."], task=OPEN),
+}
+
+DROPPED = {
+    "truncated": (trace([[HALL]], outcome=Outcome.TRUNCATED), "outcome/truncated", ""),
+    "failed": (
+        trace([], outcome=Outcome.ERROR, error="the server said 500"),
+        "outcome/error",
+        "the server said 500",
+    ),
+    "other tools": (make_trace(TASK, "0" * 16, [[HALL], "Done."]), "toolset/drift", "0" * 16),
+    "unwanted kind": (
+        trace(["Hi!"], task=make_task("c", "Hello", Expectation(action="answer"), kind="chat")),
+        "kind/dropped_kind",
+        "chat",
+    ),
+    "ends with a result": (trace([[HALL]]), "format/role_order", "does not end"),
+    "two answers in a row": (
+        trace(["One.", [HALL], "Two."]),
+        "format/role_order",
+        "assistant after",
+    ),
+    "a user who interrupts": (
+        changed(GOOD, 4, UserMessage(content="Wait")),
+        "format/role_order",
+        "user after tool",
+    ),
+    "a user instead of the result": (
+        changed(GOOD, 3, UserMessage(content="Wait")),
+        "format/unpaired",
+        "has no result",
+    ),
+    "a result without its call": (
+        changed(GOOD, 3, ToolMessage(tool_call_id="x", name="set_light", content="{}")),
+        "format/unpaired",
+        "'x'",
+    ),
+    "a call without its result": (changed(GOOD, 3, None), "format/unpaired", "key-t-2-0"),
+    "one id for two calls": (
+        changed(
+            GOOD,
+            2,
+            AssistantMessage(tool_calls=GOOD.messages[2].tool_calls * 2),
+        ),
+        "format/unpaired",
+        "used twice",
+    ),
+    "broken JSON": (
+        trace([[("set_light", '{"room": ', "malformed")], [HALL], "Done."]),
+        "format/malformed_arguments",
+        "set_light",
+    ),
+    "an invented tool": (
+        trace([[("dim", {}, "unknown tool")], [HALL], "Done."]),
+        "format/unknown_tool",
+        "'dim'",
+    ),
+    "a call as text": (
+        trace(["<tool_call>{}</tool_call>"], task=OPEN),
+        "format/unparsed_call",
+        "<tool_call>",
+    ),
+    "an invalid call": (
+        trace([[("set_light", {"percent": 30}, "invalid")], "I could not."]),
+        "schema/schema_violation",
+        "'room' is a required property",
+    ),
+    "an invalid call where nothing says what is right": (
+        trace([[("set_light", {"percent": 3}, "invalid")], [HALL], "Done."], task=OPEN),
+        "schema/schema_violation",
+        "'room'",
+    ),
+    "an error passed over": (
+        trace([[(*HALL, "offline")], "The hall glows at 30%."]),
+        "execution/ignored_error",
+        "offline",
+    ),
+    "a pointless repetition": (
+        trace([[READ], [READ], "It is 30."], task=OPEN),
+        "execution/repeated_call",
+        "get_light",
+    ),
+    "the wrong value": (
+        trace([[("set_light", {"room": "hall", "percent": 33})], "Done."]),
+        "expectation/wrong_arguments",
+        "33 instead of 30",
+    ),
+    "the wrong end state": (
+        trace([[HALL], "Done."], changes={"/levels/hall": 30, "/levels/office": 1}),
+        "expectation/wrong_end_state",
+        "/levels/office",
+    ),
+    "no end state": (
+        trace([[HALL], "Done."], changes=None),
+        "expectation/wrong_end_state",
+        "does not hold",
+    ),
+    "a wrong call that went through, then the right one": (
+        trace([[("set_light", {"room": "office", "percent": 30})], [HALL], "Done."]),
+        "expectation/extra_call",
+        "office",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_kept(name):
+    assert judge(KEPT[name]).failure is None
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_dropped(name):
+    one, code, evidence = DROPPED[name]
+    judgement = judge(one)
+    found = judgement.failure
+    assert found and f"{found.stage}/{found.code}" == code
+    row = judgement.reject_row(found)
+    assert evidence in row["evidence"] and "\n" not in row["evidence"]
+    assert (row["key"], row["task"]) == (one.key, one.task.id)
+
+
+def test_every_check_drops_something():
+    """A check no case trips over could be deleted without a test failing."""
+    tripped = {
+        check.name
+        for one, _, _ in DROPPED.values()
+        for check in CHECKS
+        if any(not v.ok for v in check.verdicts(Subject(one, RULES)))
+    }
+    assert tripped == {check.name for check in CHECKS}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_judging_fully_goes_on_after_a_failure_and_never_raises(name):
+    verdicts = Sieve(RULES).judge(DROPPED[name][0], fully=True).verdicts
+    assert {v.stage for v in verdicts} == {c.stage for c in CHECKS} | {"duplicates"}
+    assert any(not v.ok for v in verdicts)
+
+
+RECOVERED = trace(
+    [[("set_light", {"percent": 30}, "room is missing")], [(*HALL, "busy")], [HALL], "Done."]
+)
+
+
+def test_a_refused_call_made_right_keeps_the_trace_and_is_not_learnt():
+    judgement = judge(RECOVERED)
+    assert judgement.failure is None
+    assert [v.code for v in judgement.verdicts if v.detail.startswith("recovered: ")] == [
+        "schema_violation",
+        "schema_violation",
+    ]
+    # the refused call is context; the right one that failed, its retry and the answer are learnt
+    assert to_example(judgement.subject).weights == (0.0, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [[("set_light", {"percent": 30}, "room is missing")], "Which room did you not mean?"],
+        [[("set_light", {"percent": 30}, "missing")], [("set_light", {"room": "hall"})], "Done."],
+        [[("set_light", {"percent": 30}, "missing")], [HALL], [READ], "Done."],
+    ],
+    ids=["given up", "made wrong", "made right with an extra call"],
+)
+def test_a_refused_call_is_not_forgiven_when_the_rest_is_not_right(steps):
+    assert failure(trace(steps)) == ("schema", "schema_violation")
+
+
+def test_a_refused_call_is_not_forgiven_when_the_state_is_wrong():
+    steps = [[("set_light", {"percent": 30}, "missing")], [HALL], "Done."]
+    assert failure(trace(steps, changes={})) == ("schema", "schema_violation")
+
+
+def test_a_refused_call_is_not_forgiven_where_none_was_to_be_made():
+    task = make_task("n", "Book a flight", Expectation(action="abstain"), end_state={})
+    steps = [[("set_light", {"room": "Rome"}, "invalid")], "I cannot do that."]
+    assert failure(trace(steps, task=task)) == ("schema", "schema_violation")
+    refused = [[("get_light", {"room": "hall"}, "there is no lamp")], "I cannot do that."]
+    assert failure(trace(refused, task=task)) == ("expectation", "called_instead_of_abstaining")
+
+
+def test_a_refused_repetition_after_success_is_not_recovery():
+    again = [[HALL], [("set_light", {"room": "hall", "percent": 31}, "it is on already")], "Sorry."]
+    assert failure(trace(again)) == ("expectation", "extra_call")
+
+
+def test_ids_that_start_anew_in_every_answer_are_understood():
+    """Some servers number the calls of each answer from 0."""
+    same = []
+    for message in RECOVERED.messages:
+        if isinstance(message, AssistantMessage):
+            calls = tuple(c.model_copy(update={"id": "call_0"}) for c in message.tool_calls)
+            message = message.model_copy(update={"tool_calls": calls})
+        elif isinstance(message, ToolMessage):
+            message = message.model_copy(update={"tool_call_id": "call_0"})
+        same.append(message)
+    judgement = judge(RECOVERED.model_copy(update={"messages": tuple(same)}))
+    assert judgement.failure is None
+    assert to_example(judgement.subject).weights == (0.0, 1.0, 1.0, 1.0)
+
+
+def test_duplicates_differ_only_in_ids_and_spelling_of_arguments():
+    again = trace([[("set_light", '{"percent":30,   "room":"hall"}')], "Done."], key="again")
+    other_words = trace([[HALL], "Finished."], key="other")
+    bad_first = trace([[READ], "Done."], key="bad")
+    sieve = Sieve(RULES)
+    codes = [sieve.judge(t).failure for t in (bad_first, GOOD, again, other_words, GOOD)]
+    assert [found and found.code for found in codes] == [
+        "wrong_tool",
+        None,
+        "exact_duplicate",
+        None,
+        "exact_duplicate",
+    ]
+    assert codes[2].stage == "duplicates" and "key-t" in codes[2].detail
+
+
+def test_a_dropped_trace_does_not_make_the_next_one_a_duplicate():
+    sieve = Sieve(Rules(TOOLS))
+    drifted = make_trace(TASK, "f" * 16, [[HALL], "Done."])
+    assert sieve.judge(drifted).failure.code == "drift"
+    assert sieve.judge(GOOD).failure is None
+
+
+def test_examples_keep_words_results_and_errors_and_rewrite_only_arguments():
+    spoken = trace(
+        [[("set_light", '{"room":"hall" ,"percent":30}', "b\u00fcsy")], [HALL], "  D\u00f6ne. \n"],
+        key="k",
+    )
+    example = to_example(Subject(spoken, RULES))
+    assert example.messages[-1].content == "  D\u00f6ne. \n"
+    assert example.messages[3] == spoken.messages[3] and example.messages[3].is_error
+    call = example.messages[2].tool_calls[0]
+    assert call.arguments == '{"room": "hall", "percent": 30}'
+    assert json.loads(call.arguments) == {"room": "hall", "percent": 30}
+    assert example.tools == TOOLS.tools
+    assert example.meta == {"task": "t", "kind": "single", "family": "t", "key": "k"}
+
+
+def test_provider_state_is_not_written():
+    thinking = GOOD.messages[2].model_copy(update={"provider_state": [{"signature": "x"}]})
+    example = to_example(Subject(changed(GOOD, 2, thinking), RULES))
+    assert example.messages[2].provider_state is None

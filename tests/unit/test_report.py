@@ -1,0 +1,120 @@
+"""The page: what must be on it, and that nothing on it comes from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from distill.evaluate import runner
+from distill.evaluate.runner import prepare
+from distill.evaluate.summary import summarise
+from distill.matching import Code
+from distill.report import write_page
+from distill.report.html import EXPLAINED, losses, number, percent, render
+from distill.results import write_report
+from distill.types import Outcome
+from tests.unit.evaluate_world import (
+    ByHeart,
+    call,
+    called,
+    lamp,
+    missing,
+    no_tool,
+    right,
+    said,
+    workspace,
+    wrong,
+)
+
+NASTY = '<script>alert(1)</script> & "more"'
+
+
+@pytest.fixture
+async def report(tmp_path, monkeypatch):
+    def student(messages):
+        if "no-1" in messages[0].content and messages[-1].role == "user":
+            return called(call("set_lamp", '{"room": "<b>hall", "level": '))
+        return said(NASTY) if "ask" in messages[0].content else right(messages)
+
+    models = {"base": ByHeart(wrong), "student": ByHeart(student)}
+    monkeypatch.setattr(runner, "create_teacher", lambda config: models[config.model])
+    config = workspace(tmp_path, [*(lamp(n) for n in range(6)), missing(1), no_tool(1)])
+    evaluation = prepare(config)
+    await evaluation.ask("http://127.0.0.1:9/v1", lambda *_: None)
+    made = summarise(evaluation)
+    write_report(config.results_dir, made)
+    return made, config
+
+
+async def test_the_page_says_what_the_report_says(report):
+    made, config = report
+    page = write_page(config.results_dir, config.run_dir).read_text()
+    assert "The student is better than its base." in page
+    assert percent(made.models["student"].call_accuracy.value, 1) in page
+    assert "set_lamp" in page
+    assert "Missing parameter" in page
+    assert EXPLAINED[Code.MALFORMED_ARGUMENTS] in page
+    assert made.cases_hash in page
+    assert "Training" not in page, "this run has no loss curve"
+
+
+async def test_the_page_is_alone(report):
+    page = render(report[0], None)
+    assert not re.search(r"""(?:src|href)\s*=|url\(|@import|https?://""", page)
+    assert "<script" not in page
+
+
+async def test_what_models_write_is_text(report):
+    page = render(report[0], None)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in page
+    assert "&lt;b&gt;hall" in page
+
+
+async def test_an_incomplete_run_says_so_on_top(report):
+    incomplete = report[0].model_copy(
+        update={"complete": False, "gaps": {"student": "3 of 8 cases without an answer: down"}}
+    )
+    page = render(incomplete, None)
+    assert page.index("3 of 8 cases without an answer") < page.index("<h2>")
+    assert "Incomplete" in page
+
+
+async def test_one_model_alone_can_be_drawn(report):
+    made = report[0]
+    only = made.model_copy(
+        update={"models": {"base": made.models["base"]}, "student_vs_base": None, "examples": ()}
+    )
+    assert "Student minus base" not in render(only, None)
+
+
+async def test_the_loss_curve(report, tmp_path):
+    rows = [{"step": n, "loss": 2.0 / n} for n in range(1, 11)] + [{"step": 10, "eval_loss": 0.5}]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    curve = losses(path)
+    assert curve is not None
+    training, validation = curve.curves
+    assert training.points.startswith("10.00,0.00 20.00,50.00")
+    assert (curve.steps, curve.top, validation.last) == (10, 2.0, 0.5)
+    page = render(report[0], curve)
+    assert f'points="{training.points}"' in page
+    assert "validation, last 0.500" in page
+
+
+def test_no_loss_curve_without_losses(tmp_path):
+    assert losses(tmp_path / "none") is None
+    (tmp_path / "empty").write_text('{"step": 1, "tokens": 5}\n')
+    assert losses(tmp_path / "empty") is None
+
+
+def test_every_failure_is_explained():
+    assert {code.value for code in Code if code is not Code.OK} <= set(EXPLAINED)
+    assert {Outcome.TRUNCATED, Outcome.REFUSED, Outcome.ERROR} <= set(EXPLAINED)
+
+
+def test_numbers():
+    assert percent(None) == "\u2013"
+    assert percent(0.8749, 1) == "87.5%"
+    assert number(0.05) == "5"

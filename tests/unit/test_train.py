@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from train_world import TOOLS, workspace, write_dataset
+
+from distill.config import Config, load_config
+from distill.dataset import TRAIN
+from distill.errors import DatasetError, StudentError, TrainError
+from distill.student.manifest import read_manifest
+from distill.train import progress, runner
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def settings(root: Path, *overrides: str) -> Config:
+    return load_config(root / "configs/bells.yaml", list(overrides))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "adapter/adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a finished run."""
+    root = tmp_path_factory.mktemp("work")
+    config = workspace(root)
+    assert runner.train(config, quiet()).manifest is not None
+    return root
+
+
+def test_a_run_leaves_all_that_serving_needs(trained: Path) -> None:
+    run = trained / "runs/bells"
+    manifest = read_manifest(run)
+    assert (manifest.base, manifest.family) == (str(trained / "base"), "qwen2.5")
+    assert (manifest.parser, manifest.rank) == ("hermes", 4)
+    assert manifest.config["train"]["learning_rate"] == 0.01
+    assert manifest.versions["torch"] == torch.__version__
+    assert (run / "adapter/chat_template.jinja").read_text().startswith("{%- if tools %}")
+    card = (run / "adapter/README.md").read_text()
+    assert "mine" in card and manifest.dataset_hash in card and "distill serve" in card
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert not (run / "adapter.part").exists()
+    adapter = weights(run)
+    assert len(adapter) == 2 * 2 * 7
+    assert all(tensor.any() for tensor in adapter.values())
+
+
+def test_the_loss_falls_and_every_step_is_written(trained: Path) -> None:
+    rows = progress.read_metrics(trained / "runs/bells/metrics.jsonl")
+    steps = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert steps[0]["logical_tokens"] > 4 * steps[0]["executed_tokens"]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [3, 6]
+    metrics = read_manifest(trained / "runs/bells").metrics
+    assert metrics["eval_loss"] == rows[-1]["eval_loss"]
+
+
+def test_running_a_finished_run_again_changes_nothing(trained: Path) -> None:
+    before = (trained / "runs/bells/adapter/distill.json").stat().st_mtime_ns
+    result = runner.train(settings(trained), quiet())
+    assert result.already and result.manifest is not None
+    assert (trained / "runs/bells/adapter/distill.json").stat().st_mtime_ns == before
+
+
+def test_a_run_with_other_settings_is_refused_by_name(trained: Path) -> None:
+    with pytest.raises(TrainError, match=r"train\.rank 4 -> 8; set another train\.output"):
+        runner.train(settings(trained, "train.rank=8"), quiet())
+
+
+def test_small_rows_train_the_same_student(trained: Path) -> None:
+    config = settings(trained, "train.row_tokens=1300", "train.output=runs/small")
+    runner.train(config, quiet())
+    rows = progress.read_metrics(trained / "runs/small/metrics.jsonl")
+    plain = progress.read_metrics(trained / "runs/bells/metrics.jsonl")
+    assert rows[0]["executed_tokens"] > plain[0]["executed_tokens"]
+    tolerance = 2e-2 if runner.choose_device().dtype is torch.bfloat16 else 1e-4
+    assert rows[0]["loss"] == pytest.approx(plain[0]["loss"], rel=tolerance)
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(trained, "train.output=runs/stopped")
+    original = progress.MetricsFile.on_log
+
+    def stop_at_four(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        original(self, args, state, control, **kwargs)
+        if state.global_step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(progress.MetricsFile, "on_log", stop_at_four)
+    assert runner.train(config, quiet()).manifest is None
+    assert not (config.run_dir / "adapter").exists()
+    monkeypatch.undo()
+    assert runner.train(config, quiet()).manifest is not None
+    once, twice = weights(trained / "runs/bells"), weights(config.run_dir)
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    steps = [r["step"] for r in progress.read_metrics(config.run_dir / "metrics.jsonl")]
+    assert steps == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
+    run = runner.Run(tmp_path)
+    for step in (9, 10):
+        (run.checkpoints / f"checkpoint-{step}").mkdir(parents=True)
+        (run.checkpoints / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+    (run.checkpoints / "checkpoint-11").mkdir()
+    assert run.last_checkpoint() == run.checkpoints / "checkpoint-10"
+
+
+def test_the_plan_counts_what_training_then_computes(trained: Path) -> None:
+    plan, _ = runner.plan(settings(trained))
+    assert (plan.examples, plan.validation, plan.samples, plan.steps) == (10, 2, 20, 6)
+    metrics = read_manifest(trained / "runs/bells").metrics
+    assert plan.logical_tokens == metrics["logical_tokens"]
+    assert plan.executed_tokens == pytest.approx(metrics["executed_tokens"], rel=0.05)
+    assert plan.memory_bytes > 0
+
+
+def test_no_data_set(trained: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no data set in .* run `distill filter CONFIG`"):
+        runner.train(settings(trained, "filter.output=traces/none"), quiet())
+
+
+def test_an_empty_data_set(trained: Path) -> None:
+    config = settings(trained, "filter.output=traces/empty")
+    write_dataset(config, 0)
+    with pytest.raises(DatasetError, match=r"no training examples in .* rejects.jsonl"):
+        runner.train(config, quiet())
+
+
+def test_all_examples_too_long(trained: Path) -> None:
+    with pytest.raises(DatasetError, match=r"12 of 12 were dropped: longer than train.max_length"):
+        runner.train(settings(trained, "train.max_length=128"), quiet())
+
+
+def test_one_example_too_long_is_dropped_and_counted(trained: Path) -> None:
+    config = settings(trained, "filter.output=traces/long", "train.max_length=2000")
+    write_dataset(config, 4)
+    path = config.dataset_dir / TRAIN
+    first, *rest = path.read_text().splitlines()
+    row = json.loads(first)
+    row["messages"][1]["content"] = "Ring " * 1000
+    path.write_text("\n".join([json.dumps(row), *rest]) + "\n")
+    plan, _ = runner.plan(config)
+    assert plan.dropped == {"longer than train.max_length (2000)": 1}
+    assert plan.examples == 3
+
+
+def test_a_changed_tool_set(tmp_path: Path) -> None:
+    config = workspace(tmp_path)
+    (config.toolset_dir / "tools.py").write_text(TOOLS.replace("Ring a bell", "Ring one bell"))
+    with pytest.raises(TrainError, match=r"tool set 'bells' is now .* was built with"):
+        runner.train(config, quiet())
+
+
+def test_missing_weights(tmp_path: Path) -> None:
+    config = workspace(tmp_path)
+    (tmp_path / "base/model.safetensors").unlink()
+    with pytest.raises(StudentError, match=r"cannot load the model in"):
+        runner.train(config, quiet())
+
+
+def test_a_broken_loss_stops_the_run(trained: Path) -> None:
+    config = settings(trained, "train.output=runs/broken", "train.learning_rate=1e30")
+    with pytest.raises(TrainError, match=r"loss is nan at step \d; lower train.learning_rate"):
+        runner.train(config, quiet())
+    assert not (config.run_dir / "adapter").exists()

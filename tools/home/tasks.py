@@ -1,0 +1,191 @@
+"""Tasks on the home: every idea of `phrases.yaml` becomes families of tasks.
+
+`WRITERS` says which wishes an idea is made of; the wishes stand in `wishes.py`, the values that
+fill their sentences in `values.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distill.toolsets import load_module
+from distill.toolsets.generation import Idea, Script, write_tasks
+from distill.types import Kind, Task
+
+wishes = load_module(Path(__file__).with_name("wishes.py"))
+PHRASES, Request = wishes.values.PHRASES, wishes.Request
+SHARES = {
+    Kind.SINGLE: 0.24,
+    Kind.CHOOSE: 0.14,
+    Kind.PARALLEL: 0.12,
+    Kind.MULTI_STEP: 0.12,
+    Kind.MULTI_TURN: 0.10,
+    Kind.NO_TOOL: 0.09,
+    Kind.MISSING: 0.09,
+    Kind.TOOL_FAILED: 0.06,
+    Kind.CHAT: 0.04,
+}
+
+
+def wish(*parts: Callable[[Request], Any]) -> Callable[[Request], None]:
+    """Return a request with one turn for all parts."""
+
+    def write(r: Request) -> None:
+        for part in parts:
+            part(r)
+        r.says()
+
+    return write
+
+
+def heating_fan_same(r: Request) -> None:
+    room = r.draw("room")
+    wishes.heating_in(r, room)
+    wishes.fan_in(r, room)
+
+
+def asking(*missing: str) -> Callable[[Request], None]:
+    return lambda r: r.asks(*missing)
+
+
+WRITERS: dict[str, Callable[[Request], None]] = {
+    "light_percent": wish(wishes.light),
+    "light_off": wish(wishes.light_off),
+    "light_rooms": wish(wishes.light_rooms),
+    "light_full": wish(wishes.light_full),
+    "heating": wish(wishes.heating),
+    "fan_level": wish(wishes.fan),
+    "fan_off": wish(wishes.fan_off),
+    "sensor": wish(wishes.sensor),
+    "find": wish(wishes.find),
+    "switch": wish(wishes.switch),
+    "switch_on": wish(partial(wishes.switch_to, on=True)),
+    "switch_off": wish(partial(wishes.switch_to, on=False)),
+    "switch_minutes": wish(wishes.switch_minutes),
+    "scene": wish(wishes.scene),
+    "schedule": wish(wishes.schedule),
+    "lock": wish(wishes.lock),
+    "unlock": wish(wishes.unlock),
+    "alarm": wish(wishes.alarm),
+    "alarm_armed": wish(wishes.alarm_armed),
+    "alarm_until": wish(wishes.alarm_until),
+    "alarm_away": wish(partial(wishes.set_alarm, mode="away")),
+    "alarm_away_until": wish(partial(wishes.alarm_until, mode="away")),
+    "alarm_home": wish(partial(wishes.set_alarm, mode="home")),
+    "alarm_off": wish(partial(wishes.set_alarm, mode="off")),
+    "light_heating": wish(wishes.light, wishes.heating),
+    "light_fan": wish(wishes.light, wishes.fan),
+    "light_light": wish(wishes.light, wishes.light),
+    "heating_heating": wish(wishes.heating, wishes.heating),
+    "fan_fan": wish(wishes.fan, wishes.fan),
+    "heating_fan_same": wish(heating_fan_same),
+    "heating_fan": wish(wishes.heating, wishes.fan),
+    "sensor_sensor": wish(wishes.sensor, wishes.sensor),
+    "find_find": wish(wishes.find, wishes.find),
+    "switch_switch": wish(wishes.switch_both),
+    "switch_on_off": wish(partial(wishes.switch_to, on=True), partial(wishes.switch_to, on=False)),
+    "lock_lock": wish(wishes.lock, wishes.lock),
+    "lock_alarm": wish(wishes.lock, wishes.alarm_armed),
+    "scene_lock": wish(wishes.scene, wishes.lock),
+    "scene_heating": wish(wishes.scene, wishes.heating),
+    "schedule_schedule": wish(partial(wishes.schedule_both, same_days=True)),
+    "schedule_each": wish(partial(wishes.schedule_both, same_days=False)),
+    "light_lock_alarm": wish(wishes.light_off, wishes.lock, wishes.alarm_armed),
+    "find_switch": wish(wishes.find_switch),
+    "find_switch_on": wish(partial(wishes.find_switch, on=True)),
+    "find_switch_off": wish(partial(wishes.find_switch, on=False)),
+    "find_switch_minutes": wish(wishes.find_switch_minutes),
+    "find_switch_two": wish(wishes.find_switch_two),
+    "sensor_heating": wish(wishes.sensor_heating),
+    "sensor_heating_keep": wish(partial(wishes.sensor_heating, same_room=True)),
+    "light_change": partial(wishes.light_turns, then="change"),
+    "light_same": partial(wishes.light_turns, then="same"),
+    "light_off_again": partial(wishes.light_turns, then="off"),
+    "light_thanks_off": partial(wishes.light_turns, then="thanks"),
+    "heating_change": partial(wishes.heating_turns, then="change"),
+    "heating_same": partial(wishes.heating_turns, then="same"),
+    "heating_more": partial(wishes.heating_turns, then="more"),
+    "sensor_then_heating": partial(wishes.sensor_turns, act=wishes.heating_in),
+    "sensor_fan": partial(wishes.sensor_turns, act=wishes.fan_in),
+    "sensor_other": wishes.then(wishes.sensor, wishes.sensor),
+    "find_then_switch": wishes.find_turns,
+    "find_then_minutes": partial(wishes.find_turns, run=True),
+    "switch_off_again": wishes.switch_turns,
+    "fan_change": partial(wishes.fan_turns, stop=False),
+    "fan_stop": partial(wishes.fan_turns, stop=True),
+    "lock_then_alarm": wishes.then(wishes.lock, wishes.alarm_armed),
+    "lock_alarm_until": wishes.then(wishes.lock, wishes.alarm_until),
+    "lock_other": wishes.then(wishes.lock, wishes.lock),
+    "ask_lock": lambda r: wishes.ask_then(r, "door", wishes.lock),
+    "ask_scene": lambda r: wishes.ask_then(r, "scene", wishes.scene),
+    "ask_heating": wishes.ask_heating,
+    "ask_heating_room": wishes.ask_heating_room,
+    "ask_light": wishes.ask_light,
+    "ask_switch": wishes.ask_switch,
+    "refused_light": partial(wishes.refused_then, act=wishes.light_in),
+    "refused_heating": partial(wishes.refused_then, act=wishes.heating_in),
+    "scene_then_lock": wishes.then(wishes.scene, wishes.lock),
+    "schedule_now": wishes.schedule_now,
+    "light_room": asking("room"),
+    "heating_degrees": asking("degrees"),
+    "heating_room": asking("room"),
+    "fan_room": asking("room"),
+    "fan_change_level": asking("level"),
+    "sensor_room": asking("room"),
+    "switch_room": asking("room"),
+    "switch_device": asking("device"),
+    "scene_which": asking("scene"),
+    "schedule_times": asking("times"),
+    "schedule_days": asking("days"),
+    "lock_door": asking("door"),
+    "alarm_mode": asking("mode"),
+    "flaky_light": wishes.flaky(wishes.light, "set_light"),
+    "flaky_heating": wishes.flaky(wishes.heating, "set_heating"),
+    "flaky_fan": wishes.flaky(wishes.fan, "set_fan"),
+    "flaky_sensor": wishes.flaky(wishes.sensor, "read_sensor"),
+    "flaky_lock": wishes.flaky(wishes.lock, "set_lock"),
+    "flaky_scene": wishes.flaky(wishes.scene, "start_scene"),
+    "flaky_find": wishes.flaky(wishes.find, "find_device"),
+    "down_light": wishes.down(wishes.light, "set_light"),
+    "down_heating": wishes.down(wishes.heating, "set_heating"),
+    "down_alarm": wishes.down(wishes.alarm_armed, "set_alarm"),
+    "down_schedule": wishes.down(wishes.schedule, "schedule_scene"),
+    "offline": partial(wishes.offline, found=False),
+    "offline_found": partial(wishes.offline, found=True),
+    "unknown": wishes.unknown,
+    "nowhere": wishes.nowhere,
+    "nowhere_switch": wishes.nowhere,
+    "open_door": wishes.open_door,
+    "open_alarm": partial(wishes.open_alarm, until=False),
+    "open_alarm_until": partial(wishes.open_alarm, until=True),
+    **{name: partial(Request.refused, idea=name) for name in PHRASES["cannot"]},
+    **{name: partial(Request.talk, idea=name) for name in PHRASES["talk"]},
+}
+
+
+def ideas() -> list[Idea]:
+    """Return one idea for each family of `phrases.yaml`; schedules, the hardest, come twice."""
+    return [
+        Idea(
+            kind,
+            f"{kind}/{name}/{family}",
+            partial(write, name=name, frames=lines.splitlines()),
+            weight=2 if name.startswith("schedule") else 1,
+        )
+        for kind in SHARES
+        for name, families in PHRASES[kind].items()
+        for family, lines in families.items()
+    ]
+
+
+def write(script: Script, name: str, frames: list[str]) -> None:
+    """Write one task of an idea."""
+    WRITERS[name](Request(script, frames))
+
+
+def generate(seed: int, count: int) -> Iterator[Task]:
+    """Yield tasks on the home; the same seed gives the same tasks."""
+    yield from write_tasks(wishes.values.HOME, ideas(), SHARES, seed, count)
