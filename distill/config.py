@@ -105,7 +105,7 @@ class SplitConfig(Section):
     """Shares of the three splits."""
 
     train: float = Field(default=0.8, gt=0, lt=1)
-    """Share of task families trained on."""
+    """Share of the tasks trained on; families stay whole."""
     validation: float = Field(default=0.1, ge=0, lt=1)
     """Share for validation loss."""
     test: float = Field(default=0.1, gt=0, lt=1)

@@ -63,6 +63,10 @@ def build_dataset(config: Config) -> Report:
     with TraceStore.open(config.store_url) as store:
         for trace in store.traces():
             sifted.add(sieve.judge(trace))
+    if not sifted.tasks:
+        raise DatasetError(
+            f"no finished trace in {store.name!r}; run `distill collect {config.source}`"
+        )
     _refuse_unusable(config, loaded, sifted)
     wanted = [task for task in tasks if task.kind not in config.filter.drop_kinds]
     content = _distribute(sifted, wanted, _split(config, tasks, sifted.tasks.values()))
@@ -105,7 +109,7 @@ def explain(config: Config, key: str) -> list[Explanation]:
                 named.append(judgement)
     if not named:
         raise DatasetError(
-            f"no trace {key!r} among the {len(tasks)} of {config.store_url!r}; give the key of a "
+            f"no trace {key!r} among the {len(tasks)} of {store.name!r}; give the key of a "
             "line of rejects.jsonl, or the id of a task"
         )
     split_of = _split(config, _load_tasks(config, loaded), tasks.values())
@@ -171,10 +175,6 @@ def _distribute(sifted: _Sifted, wanted: Sequence[Task], split_of: dict[str, str
 
 def _refuse_unusable(config: Config, loaded: LoadedToolSet, sifted: _Sifted) -> None:
     count, now = len(sifted.tasks), loaded.toolset.hash
-    if not count:
-        raise DatasetError(
-            f"no finished trace in {config.store_url!r}; run `distill collect {config.source}`"
-        )
     if now not in sifted.hashes:
         then = ", ".join(sorted(sifted.hashes))
         raise DatasetError(

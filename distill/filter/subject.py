@@ -4,7 +4,8 @@ Recovery is decided here: a call that the tool refused (its result is an error),
 expected one and that an expected one follows, is forgiven when the conversation, read without it,
 meets the expectation and the end state. The teacher noticed and did it right. Its turn then gets
 weight 0: it stays as context, for the turn after it to be understood, and is not learnt. A wrong
-call that went through is never forgiven, nor is one where no call was to be made at all.
+call that went through is never forgiven, nor is one where no call was expected, which includes
+tasks that do not say what is right.
 """
 
 from __future__ import annotations
@@ -87,13 +88,11 @@ class Subject:
     @cached_property
     def recovered(self) -> frozenset[int]:
         """Assistant messages with a refused call that was then made right; see the module."""
-        if self.literal_match.ok or not self.trace.task.expects:
+        if self.literal_match.ok:
             return frozenset()
-        turns = zip(self.trace.task.turns, self.literal_match.turns, strict=True)
         refused = {
             (call.message, call.call.id)
-            for asked, turn in turns
-            if asked.expectation and asked.expectation.calls
+            for turn in self.literal_match.turns
             for call in _corrected(turn.calls)
         }
         rest = self._without(refused)

@@ -14,7 +14,7 @@ from distill.matching.calls import (
     call_problem,
     made_calls,
 )
-from distill.matching.callsets import CallSetMatch, match_calls
+from distill.matching.callsets import CallSetMatch, describe, match_calls
 from distill.matching.codes import Code
 from distill.matching.tasks import TaskMatch, match_end_state, match_task
 from distill.matching.turns import TurnMatch, match_turn
@@ -32,6 +32,7 @@ __all__ = [
     "assign",
     "call_markup",
     "call_problem",
+    "describe",
     "difference",
     "made_calls",
     "match_calls",

@@ -6,6 +6,7 @@ import pytest
 from filter_world import calling, light, make_task, make_trace
 
 from distill.filter import CHECKS, Rules, Sieve, Subject
+from distill.filter.content import Content
 from distill.filter.examples import to_example
 from distill.types import (
     AssistantMessage,
@@ -321,6 +322,14 @@ def test_examples_keep_words_results_and_errors_and_rewrite_only_arguments():
     assert json.loads(call.arguments) == {"room": "hall", "percent": 30}
     assert example.tools == TOOLS.tools
     assert example.meta == {"task": "t", "kind": "single", "family": "t", "key": "k"}
+
+
+def test_tools_of_turns_that_are_only_context_are_not_counted():
+    wrong = trace([[("get_light", {}, "room is missing")], [HALL], "Done."])
+    judgement = judge(wrong)
+    assert judgement.failure is None
+    content = Content([to_example(judgement.subject)], [], [], [])
+    assert content.tools["train"] == {"set_light": 1}
 
 
 def test_provider_state_is_not_written():
