@@ -35,7 +35,8 @@ def demo(
 
     from distill.demo.run import Demo
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the children, too
+        signal.signal(number, signal.default_int_handler)
     console = Console()
     try:
         Demo(config, list(set_ or ()), console).run(fresh=fresh, keep_serving=keep_serving)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -92,6 +93,20 @@ def test_every_command_is_shown_before_it_runs_and_nothing_is_left(workspace):
     assert [step.name for step in demo.steps][-2:] == ["serve", "eval"]
     assert all(step.child.peak_bytes for step in demo.steps)
     assert not _left()
+
+
+def test_the_endpoint_stays_up_until_ctrl_c(workspace, monkeypatch):
+    up = []
+
+    def ctrl_c(seconds):
+        up.append(len(_left()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distill.demo.run.time", SimpleNamespace(sleep=ctrl_c))
+    demo = _demo(workspace)
+    demo.run(keep_serving=True)
+    assert up == [1] and not _left()
+    assert "until Ctrl-C" in demo.said() and "peak memory" in demo.said()
 
 
 def test_taken_ports_are_replaced_in_sight(workspace):
