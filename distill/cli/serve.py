@@ -82,9 +82,9 @@ def stoppable() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
+    ends = [signal.SIGTERM, signal.SIGHUP]
+    heard = [n for n in ends if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:

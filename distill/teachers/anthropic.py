@@ -12,20 +12,14 @@ the tools and the system prompt makes every call of a run read that prefix from 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-import httpx2
-from anthropic import (
-    APIConnectionError,
-    APIResponseValidationError,
-    APIStatusError,
-    AsyncAnthropic,
-)
+import anthropic
 from anthropic.types import Message as NativeMessage
 
 from distill.config import TeacherConfig
-from distill.teachers.base import ApiTeacher, Failure, TeacherError, api_key, build_turn
+from distill.teachers.sdk import SdkTeacher, build_turn
 from distill.types import (
     AssistantMessage,
     Json,
@@ -51,24 +45,13 @@ _THINKING = ("thinking", "redacted_thinking")
 _CACHE = {"type": "ephemeral"}
 
 
-class AnthropicTeacher(ApiTeacher):
+class AnthropicTeacher(SdkTeacher):
     """A model behind the Messages API."""
 
-    def __init__(
-        self, config: TeacherConfig, http_client: httpx2.AsyncClient | None = None
-    ) -> None:
-        super().__init__(config)
-        self._client = AsyncAnthropic(
-            api_key=api_key(config, "ANTHROPIC_API_KEY"),
-            base_url=config.base_url,
-            timeout=config.timeout_s,
-            max_retries=0,
-            http_client=http_client,
-        )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
+    sdk = anthropic
+    client_type = anthropic.AsyncAnthropic
+    key_env = "ANTHROPIC_API_KEY"
+    _client: anthropic.AsyncAnthropic
 
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
         # The explicit time-out also lifts the SDK's refusal of a large max_tokens.
@@ -79,21 +62,8 @@ class AnthropicTeacher(ApiTeacher):
         )
         return read_answer(answer)
 
-    def _classify(self, error: Exception) -> TeacherError | None:
-        match error:
-            case APIStatusError():
-                return self.status_error(
-                    error.status_code,
-                    {error.type, error.error_code},
-                    error.api_message or error.message,
-                    error.response.headers,
-                    error.request_id,
-                )
-            case APIConnectionError() | httpx2.HTTPError():
-                return self.connection_error(error)
-            case APIResponseValidationError():
-                return self.error(str(error), Failure.TRANSIENT)
-        return None
+    def _status(self, error: anthropic.APIStatusError) -> tuple[Collection[str | None], str]:
+        return {error.type, error.error_code}, error.api_message or error.message
 
 
 def request_body(

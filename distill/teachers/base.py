@@ -11,26 +11,17 @@ never taken for a complete one.
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import ipaddress
-import json
-import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 from urllib.parse import urlsplit
 
 from distill.config import TeacherConfig
-from distill.errors import ConfigError, DistillError
-from distill.teachers.prices import cost_usd
-from distill.types import AssistantMessage, Json, Message, StopReason, Tool, Turn, Usage
-
-NO_KEY = "none"
-"""What is sent to a server that asks for no key; the SDKs insist on one."""
+from distill.errors import DistillError
+from distill.types import Json, Message, Tool, Turn
 
 
 class Failure(StrEnum):
@@ -105,96 +96,6 @@ class Teacher(ABC):
         """Close the connections."""
 
 
-class ApiTeacher(Teacher):
-    """What the three SDK teachers share: settings, time limit, cost, classified errors.
-
-    A subclass sends one request in `_send` and says in `_classify` which of its SDK's exceptions
-    means what.
-    """
-
-    def __init__(self, config: TeacherConfig) -> None:
-        self.config = config
-        self.provider = config.provider
-        self.model = config.model
-        self.terms = config.terms
-        self.settings = teacher_settings(config)
-
-    async def complete(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
-        """Send the conversation once and return the answer, priced and timed."""
-        start = time.monotonic()
-        try:
-            # A server that trickles keep-alive bytes would outlive the SDK's own read time-out.
-            async with asyncio.timeout(self.config.timeout_s):
-                turn = await self._send(messages, tools)
-        except TimeoutError:
-            raise self.error(
-                f"no answer within {self.config.timeout_s:g} s (teacher.timeout_s)",
-                Failure.TRANSIENT,
-            ) from None
-        except json.JSONDecodeError as error:
-            raise self.error(f"the answer is not JSON: {error}", Failure.TRANSIENT) from None
-        except TeacherError:
-            raise
-        except Exception as error:
-            classified = self._classify(error)
-            if classified is None:
-                raise
-            raise classified from None
-        cost = turn.cost_usd
-        if cost is None:
-            cost = cost_usd(self.model, turn.usage, self.config.price)
-        return turn.model_copy(
-            update={"latency_s": time.monotonic() - start, "cost_usd": cost},
-        )
-
-    @abstractmethod
-    async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
-        """Send one request and map its answer."""
-
-    @abstractmethod
-    def _classify(self, error: Exception) -> TeacherError | None:
-        """Classify an exception of the SDK; None: it is not one, but a fault of ours."""
-
-    def error(self, message: str, failure: Failure, **details: Any) -> TeacherError:
-        """Build a one-line error that names the teacher and never shows the key."""
-        line = " ".join(message.split())[:400]
-        key = os.environ.get(self.config.api_key_env or "", "")
-        if key:
-            line = line.replace(key, "***")
-        return TeacherError(f"teacher {self.name!r}: {line}", failure, **details)
-
-    def status_error(
-        self,
-        status: int,
-        codes: Collection[str | None],
-        message: str,
-        headers: Mapping[str, str],
-        request_id: str | None,
-    ) -> TeacherError:
-        """Build the error of an HTTP status."""
-        failure = failure_of(status, codes)
-        hint = {
-            Failure.QUOTA: "; top up or raise the limit, then run again to resume",
-            Failure.AUTH: f"; check the key in {self.config.api_key_env or 'the environment'}",
-        }.get(failure, "")
-        return self.error(
-            f"HTTP {status}: {message}{hint}",
-            failure,
-            retry_after_s=retry_after_s(headers),
-            request_id=request_id,
-        )
-
-    def connection_error(self, error: Exception) -> TeacherError:
-        """Build the error of a connection that failed below HTTP."""
-        cause = error.__cause__ or error
-        where = self.config.base_url or "the provider"
-        reason = str(cause) or type(cause).__name__
-        return self.error(
-            f"cannot reach {where}: {reason}; is it running, and is teacher.base_url right?",
-            Failure.TRANSIENT,
-        )
-
-
 def teacher_settings(config: TeacherConfig) -> dict[str, Json]:
     """Return the settings that shape the answers, without transport, price and terms."""
     return config.model_dump(mode="json", include={"max_tokens", "temperature", "extra"})
@@ -214,29 +115,6 @@ def is_hosted(config: TeacherConfig) -> bool:
         return not ipaddress.ip_address(host).is_private
     except ValueError:
         return "." in host and not host.endswith((".local", ".internal"))
-
-
-def api_key(config: TeacherConfig, default_env: str) -> str:
-    """Return the key from the environment.
-
-    Args:
-        config: The teacher; `api_key_env` names the variable.
-        default_env: The provider's own variable, used when neither `api_key_env` nor `base_url`
-            is set: a key is never sent to an endpoint it was not configured for.
-
-    Raises:
-        ConfigError: The variable is not set.
-    """
-    name = config.api_key_env or (None if config.base_url else default_env)
-    if name is None:
-        return NO_KEY
-    key = os.environ.get(name, "")
-    if not key:
-        raise ConfigError(
-            f"teacher.api_key_env: environment variable {name!r} is not set; "
-            f"run `export {name}=...` and try again"
-        )
-    return key
 
 
 # --- classification ---------------------------------------------------------------------------
@@ -285,29 +163,3 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except (KeyError, ValueError):
         return None
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
-
-
-# --- building a turn --------------------------------------------------------------------------
-
-
-def build_turn(
-    message: AssistantMessage,
-    stop: StopReason,
-    usage: Usage,
-    *,
-    model: str,
-    request_id: str | None,
-    cost: float | None = None,
-) -> Turn:
-    """Build a turn whose stop reason agrees with whether it calls tools."""
-    if stop in (StopReason.END, StopReason.TOOL_CALLS):
-        # Some compatible servers finish with "stop" although the turn holds calls.
-        stop = StopReason.TOOL_CALLS if message.tool_calls else StopReason.END
-    return Turn(
-        message=message,
-        stop=stop,
-        usage=usage,
-        model=model,
-        request_id=request_id,
-        cost_usd=cost,
-    )

@@ -9,21 +9,15 @@ strict form turns optional parameters into nullable ones, which a student would 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import httpx2
-from openai import APIConnectionError, APIResponseValidationError, APIStatusError, AsyncOpenAI
+import openai
 from openai.types.responses import Response
 
 from distill.config import TeacherConfig
-from distill.teachers.base import (
-    ApiTeacher,
-    Failure,
-    TeacherError,
-    api_key,
-    build_turn,
-)
+from distill.teachers.base import Failure
+from distill.teachers.sdk import SdkTeacher, build_turn
 from distill.types import (
     AssistantMessage,
     Message,
@@ -46,18 +40,22 @@ _FAILURES = {
 """Failure codes of a response; every other one is a bad request."""
 
 
-class OpenAITeacher(ApiTeacher):
+class OpenAISdkTeacher(SdkTeacher):
+    """A model behind one of the APIs that the openai SDK speaks."""
+
+    sdk = openai
+    client_type = openai.AsyncOpenAI
+    key_env = "OPENAI_API_KEY"
+    _client: openai.AsyncOpenAI
+
+    def _status(self, error: openai.APIStatusError) -> tuple[Collection[str | None], str]:
+        body = error.body
+        words = body.get("message") if isinstance(body, dict) else None
+        return {error.type, error.code}, str(words or error.message)
+
+
+class OpenAITeacher(OpenAISdkTeacher):
     """A model behind the Responses API."""
-
-    def __init__(
-        self, config: TeacherConfig, http_client: httpx2.AsyncClient | None = None
-    ) -> None:
-        super().__init__(config)
-        self._client = openai_client(config, http_client)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
 
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
         answer = await self._client.responses.create(
@@ -70,38 +68,6 @@ class OpenAITeacher(ApiTeacher):
                 f"{failed.code}: {failed.message}", failure, request_id=answer._request_id
             )
         return read_answer(answer)
-
-    def _classify(self, error: Exception) -> TeacherError | None:
-        return classify(self, error)
-
-
-def openai_client(config: TeacherConfig, http_client: httpx2.AsyncClient | None) -> AsyncOpenAI:
-    """Return the SDK's client; it never retries by itself."""
-    return AsyncOpenAI(
-        api_key=api_key(config, "OPENAI_API_KEY"),
-        base_url=config.base_url,
-        timeout=config.timeout_s,
-        max_retries=0,
-        http_client=http_client,
-    )
-
-
-def classify(teacher: ApiTeacher, error: Exception) -> TeacherError | None:
-    """Classify an exception of the openai SDK; None: it is not one."""
-    match error:
-        case APIStatusError():
-            return teacher.status_error(
-                error.status_code,
-                {error.type, error.code},
-                _message(error),
-                error.response.headers,
-                error.request_id,
-            )
-        case APIConnectionError() | httpx2.HTTPError():
-            return teacher.connection_error(error)
-        case APIResponseValidationError():
-            return teacher.error(str(error), Failure.TRANSIENT)
-    return None
 
 
 def request_body(
@@ -201,10 +167,3 @@ def _usage(answer: Response) -> Usage:
         output_tokens=usage.output_tokens,
         reasoning_tokens=made.reasoning_tokens,
     )
-
-
-def _message(error: APIStatusError) -> str:
-    """The provider's own words, where the body has them."""
-    body = error.body
-    words = body.get("message") if isinstance(body, dict) else None
-    return str(words or error.message)

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx2
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
 
 from distill.chat import to_chat
 from distill.config import TeacherConfig
-from distill.teachers.base import ApiTeacher, Failure, TeacherError, build_turn, failure_of
-from distill.teachers.openai import classify, openai_client
+from distill.teachers.base import Failure, TeacherError, failure_of
+from distill.teachers.openai import OpenAISdkTeacher
+from distill.teachers.sdk import build_turn
 from distill.types import (
     AssistantMessage,
     Json,
@@ -40,18 +40,8 @@ _STOPS = {
 _REASONING = ("reasoning", "reasoning_content", "reasoning_details")
 
 
-class OpenAIChatTeacher(ApiTeacher):
+class OpenAIChatTeacher(OpenAISdkTeacher):
     """A model behind a Chat Completions endpoint."""
-
-    def __init__(
-        self, config: TeacherConfig, http_client: httpx2.AsyncClient | None = None
-    ) -> None:
-        super().__init__(config)
-        self._client = openai_client(config, http_client)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
 
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
         answer = await self._client.chat.completions.create(
@@ -69,9 +59,6 @@ class OpenAIChatTeacher(ApiTeacher):
         code = error.get("code")
         failure = failure_of(code, {}) if isinstance(code, int) else Failure.TRANSIENT
         return self.error(f"{code}: {error.get('message')}", failure)
-
-    def _classify(self, error: Exception) -> TeacherError | None:
-        return classify(self, error)
 
 
 def request_body(

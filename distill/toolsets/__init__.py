@@ -2,7 +2,7 @@
 
 `load_toolset` reads a folder of the workspace, `load_tasks` its tasks; a `ToolRunner` executes the
 calls of one episode. `tool`, `Environment` and `ToolError` are what a `tools.py` is written with;
-`generation` is what a `tasks.py` may be written with.
+`generation` and `scenes` are what a `tasks.py` may be written with.
 """
 
 from distill.toolsets.arguments import validate_arguments

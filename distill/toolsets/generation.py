@@ -27,7 +27,16 @@ from typing import Any
 from distill.errors import TaskError
 from distill.toolsets.folder import LoadedToolSet
 from distill.toolsets.runner import ToolRunner
-from distill.toolsets.wording import WEEKDAYS, amount, clock, day, in_words, listed, phrase
+from distill.toolsets.wording import (
+    WEEKDAYS,
+    amount,
+    clock,
+    dates,
+    day,
+    in_words,
+    listed,
+    phrase,
+)
 from distill.types import (
     Expectation,
     ExpectedCall,
@@ -40,11 +49,13 @@ from distill.types import (
 )
 
 __all__ = [
+    "SHARES",
     "WEEKDAYS",
     "Idea",
     "Script",
     "amount",
     "clock",
+    "dates",
     "day",
     "in_words",
     "listed",
@@ -54,6 +65,19 @@ __all__ = [
 
 Mentions = Sequence[Sequence[str]]
 """Groups of words; a right final text contains one of each group."""
+
+SHARES: Mapping[Kind, float] = {
+    Kind.SINGLE: 0.24,
+    Kind.CHOOSE: 0.14,
+    Kind.PARALLEL: 0.12,
+    Kind.MULTI_STEP: 0.12,
+    Kind.MULTI_TURN: 0.10,
+    Kind.NO_TOOL: 0.09,
+    Kind.MISSING: 0.09,
+    Kind.TOOL_FAILED: 0.06,
+    Kind.CHAT: 0.04,
+}
+"""A usual mix of kinds; about a fifth of the tasks is right to be answered without a call."""
 
 
 class Script:
@@ -148,9 +172,9 @@ class Script:
         self._turn("answer", text, answer, mentions)
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """What the user says so far."""
-        return tuple(turn.content for turn in self._turns)
+    def opening(self) -> str:
+        """What the user says first."""
+        return self._turns[0].content
 
     def task(self) -> Task:
         """Return the finished task; its end state is what the expected calls changed."""
@@ -213,12 +237,13 @@ def write_tasks(
     seed: int,
     count: int,
 ) -> Iterator[Task]:
-    """Yield `count` tasks with user texts that are all different.
+    """Yield `count` tasks, each of which opens with a user text of its own.
 
+    So what a user has said, however little of a conversation that is, was said in one task only.
     The same seed gives the same tasks, and a smaller count the first of them.
 
     Raises:
-        TaskError: The ideas cannot give that many different texts.
+        TaskError: The ideas cannot give that many different openings.
     """
     rng = random.Random(seed)
     seen: set[str] = set()
@@ -232,9 +257,9 @@ def write_tasks(
             script = Script(loaded, family, f"{loaded.toolset.name}-{number:05d}", rng)
             try:
                 family.write(script)
-                text = " / ".join(script.texts).lower()
-                if text not in seen:
-                    seen.add(text)
+                opening = script.opening.lower()
+                if opening not in seen:
+                    seen.add(opening)
                     yield script.task()
                     break
             finally:

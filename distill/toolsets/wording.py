@@ -20,6 +20,7 @@ _ONES = (
 _TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
 _FRACTIONS = {0: "the hour", 15: "quarter past", 30: "half past", 45: "quarter to"}
 _INNERMOST = re.compile(r"\[([^\[\]]*)\]")
+_OPENING = re.compile(r"(?<=[a-z\d][.!?] )[a-z](?!\S*@)")
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -35,6 +36,11 @@ def phrase(rng: random.Random, frames: str | Sequence[str], **slots: object) -> 
     first = text.split(" ", 1)[0]
     has_digit = any(c.isdigit() for c in first)  # an id, which must stay as it is
     return text if has_digit else text[:1].upper() + text[1:]
+
+
+def sentences(text: str) -> str:
+    """Open every sentence after the first with a capital, unless with an email address."""
+    return _OPENING.sub(lambda match: match[0].upper(), text)
 
 
 def in_words(number: int) -> str:
@@ -78,3 +84,11 @@ def listed(items: Sequence[str], word: str = "and") -> str:
 def day(moment: date) -> str:
     """Return a date in words without its year: 5 March."""
     return f"{moment.day} {moment:%B}"
+
+
+def dates(moment: date) -> tuple[str, ...]:
+    """Return a date as people write it: 5 March, March 5, the 5th of March, 2026-03-05."""
+    teen = moment.day // 10 == 1
+    ending = "th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(moment.day % 10, "th")
+    exact = f"the {moment.day}{ending} of {moment:%B}"
+    return day(moment), f"{moment:%B} {moment.day}", exact, moment.isoformat()

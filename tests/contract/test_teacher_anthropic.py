@@ -3,17 +3,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx2
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-from wire import CONVERSATION, TOOLS, Wire, checker, failing
+from wire import BROKEN, CONVERSATION, TOOLS, Asker, Wire, checker, failing
 
-from distill.config import TeacherConfig
-from distill.teachers import Failure, TeacherError
+from distill.teachers import Failure
 from distill.teachers.anthropic import AnthropicTeacher
-from distill.types import StopReason, ToolMessage, Turn, Usage, UserMessage
+from distill.types import StopReason, ToolMessage, Usage, UserMessage
 
 check_body = checker(MessageCreateParamsNonStreaming)
+asker = Asker(
+    AnthropicTeacher,
+    provider="anthropic",
+    model="claude-haiku-4-5",
+    base_url="http://teacher.internal",
+)
+ask, failure = asker.ask, asker.failure
 
 THINKING = {"type": "thinking", "thinking": "", "signature": "c2lnbmVk"}
 REDACTED = {"type": "redacted_thinking", "data": "b3BhcXVl"}
@@ -37,30 +42,6 @@ def answer(*content: dict[str, Any], stop: str | None = "end_turn", **usage: Any
 def error(kind: str, message: str = "no", code: str | None = None) -> dict[str, Any]:
     details = {"details": {"error_code": code}} if code else {}
     return {"type": "error", "error": {"type": kind, "message": message, **details}}
-
-
-def teacher(wire: Wire, **fields: Any) -> AnthropicTeacher:
-    config = TeacherConfig(
-        provider="anthropic",
-        model="claude-haiku-4-5",
-        base_url="http://teacher.internal",
-        **fields,
-    )
-    return AnthropicTeacher(config, wire.client())
-
-
-async def ask(wire: Wire, messages: Any = CONVERSATION, tools: Any = TOOLS, **fields: Any) -> Turn:
-    asked = teacher(wire, **fields)
-    try:
-        return await asked.complete(messages, tools)
-    finally:
-        await asked.close()
-
-
-async def failure(wire: Wire, **fields: Any) -> TeacherError:
-    with pytest.raises(TeacherError) as caught:
-        await ask(wire, **fields)
-    return caught.value
 
 
 # --- what is sent ------------------------------------------------------------------------------
@@ -250,15 +231,7 @@ async def test_a_wait_given_as_a_date_in_the_past_is_no_wait():
     assert caught.retry_after_s == 0
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        httpx2.ConnectError("refused"),
-        httpx2.ReadTimeout("slow"),
-        httpx2.RemoteProtocolError("gone"),
-        httpx2.Response(200, content=b'{"cut":', headers={"content-type": "application/json"}),
-    ],
-)
+@pytest.mark.parametrize("broken", BROKEN)
 async def test_a_broken_connection_is_transient(broken: Any):
     assert (await failure(Wire(broken))).failure is Failure.TRANSIENT
 

@@ -3,18 +3,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx2
 import pytest
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
-from wire import CONVERSATION, TOOLS, Wire, checker, failing
+from wire import BROKEN, CONVERSATION, TOOLS, Asker, Wire, checker, failing
 
 from distill.config import TeacherConfig
 from distill.errors import ConfigError
-from distill.teachers import Failure, TeacherError, create_teacher
+from distill.teachers import Failure, create_teacher
 from distill.teachers.openai import OpenAITeacher
-from distill.types import StopReason, ToolMessage, Turn, Usage
+from distill.types import StopReason, ToolMessage, Usage
 
 check_body = checker(ResponseCreateParamsNonStreaming)
+asker = Asker(
+    OpenAITeacher, provider="openai", model="gpt-6.2-sol", base_url="http://teacher.internal/v1"
+)
+ask, failure = asker.ask, asker.failure
 
 REASONING = {
     "type": "reasoning",
@@ -66,23 +69,6 @@ def answer(*output: dict[str, Any], status: str = "completed", **fields: Any) ->
 
 def error(code: str | None, message: str = "no", kind: str = "x") -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "code": code, "param": None}}
-
-
-async def ask(wire: Wire, messages: Any = CONVERSATION, tools: Any = TOOLS, **fields: Any) -> Turn:
-    config = TeacherConfig(
-        provider="openai", model="gpt-6.2-sol", base_url="http://teacher.internal/v1", **fields
-    )
-    teacher = OpenAITeacher(config, wire.client())
-    try:
-        return await teacher.complete(messages, tools)
-    finally:
-        await teacher.close()
-
-
-async def failure(wire: Wire, **fields: Any) -> TeacherError:
-    with pytest.raises(TeacherError) as caught:
-        await ask(wire, **fields)
-    return caught.value
 
 
 # --- what is sent ------------------------------------------------------------------------------
@@ -232,14 +218,7 @@ async def test_every_status_is_one_failure_and_sent_once(
     assert len(wire.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        httpx2.ConnectError("refused"),
-        httpx2.ReadTimeout("slow"),
-        httpx2.Response(200, content=b'{"cut":', headers={"content-type": "application/json"}),
-    ],
-)
+@pytest.mark.parametrize("broken", BROKEN)
 async def test_a_broken_connection_is_transient(broken: Any):
     assert (await failure(Wire(broken))).failure is Failure.TRANSIENT
 

@@ -4,14 +4,20 @@ from typing import Any
 
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
-from wire import CONVERSATION, TOOLS, Wire, checker, failing
+from wire import BROKEN, CONVERSATION, Asker, Wire, checker, failing
 
-from distill.config import TeacherConfig
-from distill.teachers import Failure, TeacherError
+from distill.teachers import Failure
 from distill.teachers.openai_chat import OpenAIChatTeacher
-from distill.types import StopReason, Turn, Usage
+from distill.types import StopReason, Usage
 
 check_body = checker(CompletionCreateParamsNonStreaming)
+asker = Asker(
+    OpenAIChatTeacher,
+    provider="openai_chat",
+    model="open-weights",
+    base_url="http://teacher.internal/v1",
+)
+ask, failure = asker.ask, asker.failure
 
 CALL = {
     "id": "call_9",
@@ -39,26 +45,6 @@ def answer(
         "choices": [choice],
         "usage": {"prompt_tokens": 50, "completion_tokens": 8, "total_tokens": 58, **(usage or {})},
     }
-
-
-async def ask(wire: Wire, messages: Any = CONVERSATION, tools: Any = TOOLS, **fields: Any) -> Turn:
-    config = TeacherConfig(
-        provider="openai_chat",
-        model="open-weights",
-        base_url="http://teacher.internal/v1",
-        **fields,
-    )
-    teacher = OpenAIChatTeacher(config, wire.client())
-    try:
-        return await teacher.complete(messages, tools)
-    finally:
-        await teacher.close()
-
-
-async def failure(wire: Wire, **fields: Any) -> TeacherError:
-    with pytest.raises(TeacherError) as caught:
-        await ask(wire, **fields)
-    return caught.value
 
 
 async def test_the_body_is_what_the_sdk_declares():
@@ -185,3 +171,8 @@ async def test_the_servers_own_words_reach_the_user():
     assert caught.failure is Failure.BAD_REQUEST
     assert message in str(caught)
     assert "openai_chat/open-weights" in str(caught)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_a_broken_connection_is_transient(broken: Any):
+    assert (await failure(Wire(broken))).failure is Failure.TRANSIENT

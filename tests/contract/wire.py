@@ -1,13 +1,18 @@
-"""A transport that answers from a script and keeps every request body, for the contract tests."""
+"""A transport that answers from a script and keeps every request body, and who asks over it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx2
+import pytest
+from pydantic import TypeAdapter
 
+from distill.config import TeacherConfig
+from distill.teachers import TeacherError
+from distill.teachers.sdk import SdkTeacher
 from distill.types import (
     AssistantMessage,
     Message,
@@ -15,6 +20,7 @@ from distill.types import (
     Tool,
     ToolCall,
     ToolMessage,
+    Turn,
     UserMessage,
 )
 
@@ -85,6 +91,42 @@ def failing(status: int, body: Any, **headers: str) -> httpx2.Response:
     return httpx2.Response(status, json=body, headers=REQUEST_ID | named)
 
 
+class Asker:
+    """Asks a new teacher of one kind every time."""
+
+    def __init__(self, teacher: type[SdkTeacher], **config: Any) -> None:
+        self.teacher, self.config = teacher, config
+
+    async def ask(
+        self,
+        wire: Wire,
+        messages: Sequence[Message] = CONVERSATION,
+        tools: Sequence[Tool] = TOOLS,
+        **fields: Any,
+    ) -> Turn:
+        """Return the answer; `fields` are added to the config."""
+        teacher = self.teacher(TeacherConfig(**self.config, **fields), wire.client())
+        try:
+            return await teacher.complete(messages, tools)
+        finally:
+            await teacher.close()
+
+    async def failure(self, wire: Wire, **fields: Any) -> TeacherError:
+        """Return the error that the call must end in."""
+        with pytest.raises(TeacherError) as caught:
+            await self.ask(wire, **fields)
+        return caught.value
+
+
+BROKEN = (
+    httpx2.ConnectError("refused"),
+    httpx2.ReadTimeout("slow"),
+    httpx2.RemoteProtocolError("gone"),
+    httpx2.Response(200, content=b'{"cut":', headers={"content-type": "application/json"}),
+)
+"""What a connection that fails gives instead of an answer."""
+
+
 def consume(value: Any) -> None:
     """Walk a validated value: iterables of a TypedDict are only checked as they are read."""
     if isinstance(value, dict):
@@ -97,7 +139,5 @@ def consume(value: Any) -> None:
 
 def checker(type_: Any) -> Callable[[Any], None]:
     """Return a function that refuses what the SDK's own parameter type refuses."""
-    from pydantic import TypeAdapter
-
     adapter = TypeAdapter(type_)
     return lambda body: consume(adapter.validate_python(body))

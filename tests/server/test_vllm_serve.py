@@ -1,7 +1,7 @@
 """The real vLLM (CPU build) with the shipped student and an adapter made on the spot.
 
-One server for the whole module: starting it takes half a minute and 2.5 GB. The adapter's weights
-are random, so nothing here depends on what it answers, only on how.
+One server for the whole module: starting it takes half a minute and 2.5 GB. The adapter has learnt
+a single answer by heart, so that nothing here depends on how good the student is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from distill.errors import ServeError
 from distill.serve.checks import check_effect, check_prompts
 from distill.serve.command import deployment
 from distill.serve.launch import NO_DATA, launched, prompt, rendered
-from distill.student.base import base_hash, find_base
+from distill.student.base import base_hash, find_base, load_tokenizer
 from distill.student.manifest import ADAPTER, TEMPLATE, Manifest, write_manifest
+from distill.student.render import Sample, render
 from distill.teachers import create_teacher
 from distill.types import (
     AssistantMessage,
@@ -36,6 +37,8 @@ from distill.types import (
 
 ROOT = Path(__file__).parents[2]
 STUDENT = ROOT / "distill" / "demo" / "student" / "model"
+
+STEPS = 200
 
 CONFIG = f"""
 name: tiny
@@ -62,12 +65,12 @@ ROUND_TRIP = Example(
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    """A run folder with an untrained adapter of the shipped student."""
+    """A run folder with an adapter of the shipped student, made on the spot."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.yaml").write_text(CONFIG)
     base = find_base(load_config(folder / "config.yaml"))
     adapter = folder / ADAPTER
-    make_adapter(adapter, scale=0.02)
+    make_adapter(adapter, render(NO_DATA, load_tokenizer(base), base.family)[0])
     (adapter / TEMPLATE).write_text(base.template)
     write_manifest(
         adapter,
@@ -78,7 +81,7 @@ def run_dir(tmp_path_factory):
             revision=None,
             family=base.family.name,
             parser=base.parser,
-            rank=4,
+            rank=8,
             toolset_name="home",
             toolset_hash="",
             dataset_hash="",
@@ -91,19 +94,30 @@ def run_dir(tmp_path_factory):
     return folder
 
 
-def make_adapter(folder: Path, scale: float) -> None:
-    """Write a LoRA adapter; a scale of 0 leaves the base as it is."""
+def make_adapter(folder: Path, learn: Sample | None) -> None:
+    """Write a LoRA adapter that knows one answer by heart, or that leaves the base as it is."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(STUDENT)
-    lora = LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32)
+    lora = LoraConfig(r=8, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
     tuned = get_peft_model(model, lora)
-    for name, weight in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=scale)
+    if learn is not None:
+        ids = torch.from_numpy(learn.ids.astype("int64"))[None]
+        labels = torch.where(torch.from_numpy(learn.weights > 0)[None], ids, -100)
+        weights = [weight for weight in tuned.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=1e-2)
+        for _ in range(STEPS):
+            loss = tuned(input_ids=ids, labels=labels).loss
+            if loss.item() < 0.003:
+                break
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        else:
+            pytest.fail(f"{STEPS} steps were not enough to learn one answer by heart: {loss}")
     tuned.save_pretrained(folder)
 
 
@@ -115,7 +129,7 @@ def target(run_dir):
         port = probe.getsockname()[1]
     made = deployment(run_dir, None, ServeConfig(port=port, max_model_len=2048))
     idle = run_dir / "idle"
-    make_adapter(idle, scale=0.0)
+    make_adapter(idle, None)
     return replace(made, adapters={**made.adapters, "idle": idle})
 
 
@@ -136,18 +150,15 @@ def test_base_and_student_are_listed(server, target):
         assert {model.id for model in client.models.list()} == {"base", "student", "idle"}
 
 
-def test_a_forced_call_comes_back_parsed(server, target):
+def test_the_call_that_was_learnt_comes_back_parsed(server, target):
+    asked = prompt(NO_DATA).body("student")
     with openai.OpenAI(base_url=target.url, api_key="none") as client:
-        answer = client.chat.completions.create(
-            model="student",
-            messages=[{"role": "user", "content": "What is the weather in Oslo on Monday?"}],
-            tools=[NO_DATA.tools[0].as_function()],
-            tool_choice="required",
-            temperature=0,
-            max_tokens=200,
-        )
-    calls = answer.choices[0].message.tool_calls or []
-    assert [call.function.name for call in calls[:1]] == ["get_forecast"]
+        answer = client.chat.completions.create(**asked, temperature=0, max_tokens=100)
+    message = answer.choices[0].message
+    assert [call.function.name for call in message.tool_calls or ()] == ["get_forecast"], message
+    arguments = json.loads(message.tool_calls[0].function.arguments)
+    assert arguments == {"city": "Oslo", "day": "Monday"}
+    assert answer.choices[0].finish_reason == "tool_calls"
 
 
 def test_the_evaluations_client_is_understood(server, target):

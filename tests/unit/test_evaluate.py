@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx2
 import pytest
 
 from distill.config import load_config
@@ -103,6 +104,21 @@ async def test_the_port_does_not_matter(tmp_path, models):
     config = workspace(tmp_path, [lamp(1)])
     await run(config)
     assert not prepare(load_config(config.source, ["serve.port=1234"])).needs_endpoint
+
+
+async def test_an_endpoint_of_this_run_is_no_other_endpoint(tmp_path, models, monkeypatch):
+    config = workspace(tmp_path, [lamp(1)])
+    await run(config)
+    roots = {"student": str(config.run_dir / "adapter")}
+
+    def listed(url, timeout):
+        data = [{"id": name, "root": root} for name, root in roots.items()]
+        return httpx2.Response(200, json={"data": data})
+
+    monkeypatch.setattr("distill.evaluate.candidates.httpx2.get", listed)
+    assert not prepare(config, endpoint=URL).needs_endpoint
+    roots["student"] = "/somebody/elses/adapter"
+    assert prepare(config, endpoint=URL).needs_endpoint
 
 
 async def test_a_line_cut_short_by_a_crash_is_owed_again(tmp_path, models):
@@ -267,6 +283,9 @@ def test_cases_that_cannot_be_judged_are_refused(tmp_path, spoil, message):
 def test_no_cases_no_student_no_such_model(tmp_path):
     config = workspace(tmp_path, [])
     with pytest.raises(DatasetError, match="no cases"):
+        prepare(config)
+    config.cases_path.write_text((lamp(1).model_dump_json() + "\n") * 2)
+    with pytest.raises(DatasetError, match="'lamp-1' stands here twice"):
         prepare(config)
     config.cases_path.write_text(lamp(1).model_dump_json())
     with pytest.raises(ConfigError, match="--only 'pupil'"):

@@ -78,7 +78,7 @@ async def test_an_incomplete_run_says_so_on_top(report):
     )
     page = render(incomplete, None)
     assert page.index("3 of 8 cases without an answer") < page.index("<h2>")
-    assert "Incomplete" in page
+    assert "Not every case was answered." in page
 
 
 async def test_one_model_alone_can_be_drawn(report):

@@ -1,49 +1,27 @@
-"""The travel desk: its rules hold, and its generated tasks are right, varied and reproducible."""
+"""The travel desk: its rules hold, and days in words mean the day they say."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections import Counter
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from tools_world import TOOLS, episode
 
-from distill.errors import TaskError, ToolSetError
-from distill.matching import match_task
-from distill.toolsets import load_tasks, load_toolset
-from distill.toolsets.folder import load_module
-from distill.types import AssistantMessage, Kind, Message, Task, ToolCall, UserMessage, UserTurn
+from distill.toolsets import load_module
 
-FOLDER = Path(__file__).parents[2] / "tools" / "travel"
-TRAVEL = load_toolset(FOLDER)
-WORLD = load_module(FOLDER / "world.py", ToolSetError)
-COUNT = 400
+WORLD = load_module(TOOLS / "travel" / "world.py")
 
 
 @pytest.fixture
 def desk():
     """A function that calls a tool in world 1, and its runner."""
-    turn = UserTurn(content="-")
-    task = Task(id="t", toolset="travel", kind=Kind.SINGLE, family="f", turns=(turn,))
-    runner = TRAVEL.runner(task)
-
-    def use(name: str, **arguments: Any) -> Any:
-        call = ToolCall(id="c", name=name, arguments=json.dumps(arguments))
-        return json.loads(runner.call_sync(call).content)
-
-    yield use, runner
-    runner.close()
+    with episode("travel") as found:
+        yield found
 
 
 def coming_event() -> tuple[str, dict[str, Any]]:
     return next(e for e in WORLD.events(1).items() if e[1]["start"].date() > WORLD.TODAY)
-
-
-# --- the rules -----------------------------------------------------------------------------------
 
 
 def test_events_do_not_overlap(desk):
@@ -139,7 +117,7 @@ def test_conversion_keeps_to_one_dimension(desk):
 
 
 def test_days_in_words_mean_the_day_they_say():
-    when = load_module(FOLDER / "scene.py", TaskError).when
+    when = load_module(TOOLS / "travel" / "scene.py").when
     said: dict[str, set[int]] = {}
     for ahead in range(1, 31):
         for pick in range(12):
@@ -162,80 +140,3 @@ class Always:
 
     def random(self) -> float:
         return 0.9
-
-
-# --- the tasks -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tasks() -> list[Task]:
-    return load_tasks(TRAVEL, None, COUNT, seed=11)
-
-
-def replay(task: Task, *, backwards: bool = False) -> tuple[list[Message], dict[str, Any], int]:
-    """Play the reference answer; return the conversation, what it changed, and failed calls."""
-    runner, messages, failed = TRAVEL.runner(task), [], 0
-    for turn in task.turns:
-        messages.append(UserMessage(content=turn.content))
-        for step in sorted({call.step for call in turn.expectation.calls}):
-            expected = [call for call in turn.expectation.calls if call.step == step]
-            calls = [
-                ToolCall(id=f"{len(messages)}.{n}", name=e.name, arguments=json.dumps(e.arguments))
-                for n, e in enumerate(expected[::-1] if backwards else expected)
-            ]
-            results = [runner.call_sync(call) for call in calls]
-            failed += sum(result.is_error for result in results)
-            messages += [AssistantMessage(tool_calls=calls), *results]
-        messages.append(AssistantMessage(content=turn.expectation.answer))
-    changes = runner.changes()
-    runner.close()
-    return messages, changes, failed
-
-
-def test_ids_and_texts_are_unique(tasks):
-    assert len({task.id for task in tasks}) == COUNT
-    assert len({tuple(turn.content.lower() for turn in task.turns) for task in tasks}) == COUNT
-
-
-def test_the_seed_decides(tasks):
-    assert load_tasks(TRAVEL, None, 40, seed=11) == tasks[:40]
-    other = {task.turns[0].content for task in load_tasks(TRAVEL, None, 40, seed=12)}
-    assert len(other & {task.turns[0].content for task in tasks}) < 10
-
-
-def test_kinds_families_and_tools_are_covered(tasks):
-    assert {task.kind for task in tasks} == set(Kind)
-    assert len({task.family for task in tasks}) >= 100
-    alone = Counter(name for task in tasks if task.kind is Kind.SINGLE for name in task.tools)
-    chosen = {name for task in tasks if task.kind is Kind.CHOOSE for name in task.tools}
-    assert alone.keys() == {tool.name for tool in TRAVEL.toolset.tools}
-    assert len(chosen) >= 10
-
-
-def test_reference_answers_are_right_and_do_what_the_task_says(tasks):
-    for task in tasks:
-        messages, changes, failed = replay(task)
-        assert (failed > 0) == (task.kind is Kind.TOOL_FAILED), task.id
-        assert changes == (task.end_state or {}), task.id
-        match = match_task(task, messages, TRAVEL.toolset, changes)
-        assert match.ok, (task.id, task.family, match.verdict)
-
-
-def test_calls_of_one_step_may_come_in_any_order(tasks):
-    for task in tasks:
-        if task.kind is Kind.PARALLEL:
-            assert replay(task, backwards=True)[1] == task.end_state
-
-
-def test_every_text_is_filled_and_tidy(tasks):
-    for task in tasks:
-        for turn in task.turns:
-            for text in (turn.content, turn.expectation.answer):
-                assert not re.search(r"[{}\[\]|]|  | [,.?!]|[,.?!]{2}|\bon on\b|False", text), text
-
-
-def test_families_share_no_sentence():
-    entries = yaml.safe_load((FOLDER / "wording.yaml").read_text()).values()
-    parts = [part for entry in entries for part in entry.get("turns", [entry])]
-    frames = [x for part in parts for family in part["families"].values() for x in family]
-    assert [frame for frame, times in Counter(frames).items() if times > 1] == []

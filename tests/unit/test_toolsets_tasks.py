@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from datetime import time
+from datetime import date, time
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from distill.errors import TaskError
 from distill.toolsets import load_tasks, load_toolset
 from distill.toolsets.generation import Idea, Script, write_tasks
-from distill.toolsets.wording import clock, in_words, listed, phrase
+from distill.toolsets.wording import clock, dates, in_words, listed, phrase
 from distill.types import Kind, Task
 
 TOOLS = '''
@@ -166,6 +166,19 @@ def test_the_seed_decides_and_a_shorter_run_is_a_prefix(loaded):
     assert texts(1, 30)[:10] == texts(1, 10)
 
 
+def test_no_conversation_opens_like_another(loaded):
+    def twice(script: Script) -> None:
+        first, second = script.rng.randint(1, 9), script.rng.randint(1, 60)
+        for level in (first, second):
+            script.call("dim", level=level)
+            script.says(f"Dim to {level}", answer=f"It is at {level}.")
+
+    ideas = [Idea(Kind.SINGLE, "dim", dim), Idea(Kind.MULTI_TURN, "twice", twice)]
+    tasks = list(write_tasks(loaded, ideas, {Kind.SINGLE: 0.5, Kind.MULTI_TURN: 0.5}, 0, 12))
+    assert {task.kind for task in tasks} == {Kind.SINGLE, Kind.MULTI_TURN}
+    assert len({task.turns[0].content for task in tasks}) == 12
+
+
 def test_ideas_that_run_dry_say_so(loaded):
     with pytest.raises(TaskError, match="no new text after 60 tasks"):
         list(write_tasks(loaded, IDEAS[:1], {Kind.SINGLE: 1}, 0, 100))
@@ -194,6 +207,10 @@ def test_wording():
         "one hundred",
         "three hundred and forty-two",
     ]
+    ways = dates(date(2026, 3, 2))
+    assert ways == ("2 March", "March 2", "the 2nd of March", "2026-03-02")
+    ends = [dates(date(2026, 3, n))[2].split()[1] for n in (1, 3, 4, 11, 12, 13, 21, 31)]
+    assert ends == ["1st", "3rd", "4th", "11th", "12th", "13th", "21st", "31st"]
     assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
     assert {clock(rng, time(17, 45)) for _ in range(40)} == {
         "17:45",

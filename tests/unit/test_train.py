@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from rich.console import Console
 from safetensors.torch import load_file
 from train_world import TOOLS, workspace, write_dataset
+from typer.testing import CliRunner
 
+from distill.cli.train import train
 from distill.config import Config, load_config
 from distill.dataset import TRAIN
 from distill.errors import DatasetError, StudentError, TrainError
@@ -79,6 +82,28 @@ def test_running_a_finished_run_again_changes_nothing(trained: Path) -> None:
 def test_a_run_with_other_settings_is_refused_by_name(trained: Path) -> None:
     with pytest.raises(TrainError, match=r"train\.rank 4 -> 8; set another train\.output"):
         runner.train(settings(trained, "train.rank=8"), quiet())
+
+
+def test_settings_may_change_as_long_as_nothing_was_trained(tmp_path: Path) -> None:
+    run = runner.Run(tmp_path / "run")
+    run.claim({"train.rank": 4})
+    run.claim({"train.rank": 8})
+    (run.checkpoints / "checkpoint-1").mkdir(parents=True)
+    (run.checkpoints / "checkpoint-1/trainer_state.json").write_text("{}")
+    with pytest.raises(TrainError, match=r"train\.rank 8 -> 16"):
+        run.claim({"train.rank": 16})
+
+
+def test_the_command_shows_costs_and_outcome(trained: Path) -> None:
+    app = typer.Typer()
+    app.command()(train)
+    config = str(trained / "configs/bells.yaml")
+    plan = CliRunner().invoke(app, [config, "--dry-run"])
+    assert plan.exit_code == 0, plan.output
+    assert "10 (2 more for validation)" in plan.output and "sharing" in plan.output
+    again = CliRunner().invoke(app, [config])
+    assert again.exit_code == 0, again.output
+    assert "already trained" in again.output and "distill serve" in again.output
 
 
 def test_small_rows_train_the_same_student(trained: Path) -> None:

@@ -133,3 +133,18 @@ def test_loss_and_gradient_are_those_of_the_separate_samples(dense: bool, row_to
     for key, value in expected.items():
         error = (found[key] - value).abs().max() / value.abs().max()
         assert error < 1e-5, key
+
+
+def test_blocks_attend_as_the_dense_mask_does() -> None:
+    (row,) = pack(random_samples(2), 100_000)
+    mask = attention.TrieMask(torch.from_numpy(row.stop))
+    shapes = [(1, heads, len(row.ids), 8) for heads in (6, 2, 2)]
+    results = []
+    for attend in (attention.dense, attention.blocks):
+        torch.manual_seed(0)
+        given = [torch.randn(shape, requires_grad=True) for shape in shapes]
+        output = attend(*given, 0.3, mask)
+        (output * torch.randn(output.shape)).sum().backward()
+        results.append([output.detach(), *(x.grad for x in given)])
+    for left, right in zip(*results, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)

@@ -1,7 +1,7 @@
 """Tasks on the home: every idea of `phrases.yaml` becomes families of tasks.
 
-`WRITERS` says which wishes an idea is made of; the wishes stand in `wishes.py`, the values that
-fill their sentences in `values.py`.
+`WRITERS` says which wishes an idea is made of; they stand in `wishes.py` and `exchanges.py`, the
+values that fill their sentences in `values.py`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from distill.toolsets import load_module
-from distill.toolsets.generation import Idea, Script, write_tasks
-from distill.types import Kind, Task
+from distill.toolsets.generation import SHARES, Idea, Script, write_tasks
+from distill.types import Task
 
-wishes = load_module(Path(__file__).with_name("wishes.py"))
+exchanges = load_module(Path(__file__).with_name("exchanges.py"))
+wishes = exchanges.wishes
 PHRASES, Request = wishes.values.PHRASES, wishes.Request
-SHARES = {
-    Kind.SINGLE: 0.24,
-    Kind.CHOOSE: 0.14,
-    Kind.PARALLEL: 0.12,
-    Kind.MULTI_STEP: 0.12,
-    Kind.MULTI_TURN: 0.10,
-    Kind.NO_TOOL: 0.09,
-    Kind.MISSING: 0.09,
-    Kind.TOOL_FAILED: 0.06,
-    Kind.CHAT: 0.04,
-}
 
 
 def wish(*parts: Callable[[Request], Any]) -> Callable[[Request], None]:
@@ -101,34 +91,34 @@ WRITERS: dict[str, Callable[[Request], None]] = {
     "find_switch_two": wish(wishes.find_switch_two),
     "sensor_heating": wish(wishes.sensor_heating),
     "sensor_heating_keep": wish(partial(wishes.sensor_heating, same_room=True)),
-    "light_change": partial(wishes.light_turns, then="change"),
-    "light_same": partial(wishes.light_turns, then="same"),
-    "light_off_again": partial(wishes.light_turns, then="off"),
-    "light_thanks_off": partial(wishes.light_turns, then="thanks"),
-    "heating_change": partial(wishes.heating_turns, then="change"),
-    "heating_same": partial(wishes.heating_turns, then="same"),
-    "heating_more": partial(wishes.heating_turns, then="more"),
-    "sensor_then_heating": partial(wishes.sensor_turns, act=wishes.heating_in),
-    "sensor_fan": partial(wishes.sensor_turns, act=wishes.fan_in),
-    "sensor_other": wishes.then(wishes.sensor, wishes.sensor),
-    "find_then_switch": wishes.find_turns,
-    "find_then_minutes": partial(wishes.find_turns, run=True),
-    "switch_off_again": wishes.switch_turns,
-    "fan_change": partial(wishes.fan_turns, stop=False),
-    "fan_stop": partial(wishes.fan_turns, stop=True),
-    "lock_then_alarm": wishes.then(wishes.lock, wishes.alarm_armed),
-    "lock_alarm_until": wishes.then(wishes.lock, wishes.alarm_until),
-    "lock_other": wishes.then(wishes.lock, wishes.lock),
-    "ask_lock": lambda r: wishes.ask_then(r, "door", wishes.lock),
-    "ask_scene": lambda r: wishes.ask_then(r, "scene", wishes.scene),
-    "ask_heating": wishes.ask_heating,
-    "ask_heating_room": wishes.ask_heating_room,
-    "ask_light": wishes.ask_light,
-    "ask_switch": wishes.ask_switch,
-    "refused_light": partial(wishes.refused_then, act=wishes.light_in),
-    "refused_heating": partial(wishes.refused_then, act=wishes.heating_in),
-    "scene_then_lock": wishes.then(wishes.scene, wishes.lock),
-    "schedule_now": wishes.schedule_now,
+    "light_change": partial(exchanges.light_turns, then="change"),
+    "light_same": partial(exchanges.light_turns, then="same"),
+    "light_off_again": partial(exchanges.light_turns, then="off"),
+    "light_thanks_off": partial(exchanges.light_turns, then="thanks"),
+    "heating_change": partial(exchanges.heating_turns, then="change"),
+    "heating_same": partial(exchanges.heating_turns, then="same"),
+    "heating_more": partial(exchanges.heating_turns, then="more"),
+    "sensor_then_heating": partial(exchanges.sensor_turns, act=wishes.heating_in),
+    "sensor_fan": partial(exchanges.sensor_turns, act=wishes.fan_in),
+    "sensor_other": exchanges.then(wishes.sensor, wishes.sensor),
+    "find_then_switch": exchanges.find_turns,
+    "find_then_minutes": partial(exchanges.find_turns, run=True),
+    "switch_off_again": exchanges.switch_turns,
+    "fan_change": partial(exchanges.fan_turns, stop=False),
+    "fan_stop": partial(exchanges.fan_turns, stop=True),
+    "lock_then_alarm": exchanges.then(wishes.lock, wishes.alarm_armed),
+    "lock_alarm_until": exchanges.then(wishes.lock, wishes.alarm_until),
+    "lock_other": exchanges.then(wishes.lock, wishes.lock),
+    "ask_lock": lambda r: exchanges.ask_then(r, "door", wishes.lock),
+    "ask_scene": lambda r: exchanges.ask_then(r, "scene", wishes.scene),
+    "ask_heating": exchanges.ask_heating,
+    "ask_heating_room": exchanges.ask_heating_room,
+    "ask_light": exchanges.ask_light,
+    "ask_switch": exchanges.ask_switch,
+    "refused_light": partial(exchanges.refused_then, act=wishes.light_in),
+    "refused_heating": partial(exchanges.refused_then, act=wishes.heating_in),
+    "scene_then_lock": exchanges.then(wishes.scene, wishes.lock),
+    "schedule_now": exchanges.schedule_now,
     "light_room": asking("room"),
     "heating_degrees": asking("degrees"),
     "heating_room": asking("room"),
@@ -142,25 +132,25 @@ WRITERS: dict[str, Callable[[Request], None]] = {
     "schedule_days": asking("days"),
     "lock_door": asking("door"),
     "alarm_mode": asking("mode"),
-    "flaky_light": wishes.flaky(wishes.light, "set_light"),
-    "flaky_heating": wishes.flaky(wishes.heating, "set_heating"),
-    "flaky_fan": wishes.flaky(wishes.fan, "set_fan"),
-    "flaky_sensor": wishes.flaky(wishes.sensor, "read_sensor"),
-    "flaky_lock": wishes.flaky(wishes.lock, "set_lock"),
-    "flaky_scene": wishes.flaky(wishes.scene, "start_scene"),
-    "flaky_find": wishes.flaky(wishes.find, "find_device"),
-    "down_light": wishes.down(wishes.light, "set_light"),
-    "down_heating": wishes.down(wishes.heating, "set_heating"),
-    "down_alarm": wishes.down(wishes.alarm_armed, "set_alarm"),
-    "down_schedule": wishes.down(wishes.schedule, "schedule_scene"),
-    "offline": partial(wishes.offline, found=False),
-    "offline_found": partial(wishes.offline, found=True),
-    "unknown": wishes.unknown,
-    "nowhere": wishes.nowhere,
-    "nowhere_switch": wishes.nowhere,
-    "open_door": wishes.open_door,
-    "open_alarm": partial(wishes.open_alarm, until=False),
-    "open_alarm_until": partial(wishes.open_alarm, until=True),
+    "flaky_light": exchanges.flaky(wishes.light, "set_light"),
+    "flaky_heating": exchanges.flaky(wishes.heating, "set_heating"),
+    "flaky_fan": exchanges.flaky(wishes.fan, "set_fan"),
+    "flaky_sensor": exchanges.flaky(wishes.sensor, "read_sensor"),
+    "flaky_lock": exchanges.flaky(wishes.lock, "set_lock"),
+    "flaky_scene": exchanges.flaky(wishes.scene, "start_scene"),
+    "flaky_find": exchanges.flaky(wishes.find, "find_device"),
+    "down_light": exchanges.down(wishes.light, "set_light"),
+    "down_heating": exchanges.down(wishes.heating, "set_heating"),
+    "down_alarm": exchanges.down(wishes.alarm_armed, "set_alarm"),
+    "down_schedule": exchanges.down(wishes.schedule, "schedule_scene"),
+    "offline": partial(exchanges.offline, found=False),
+    "offline_found": partial(exchanges.offline, found=True),
+    "unknown": exchanges.unknown,
+    "nowhere": exchanges.nowhere,
+    "nowhere_switch": exchanges.nowhere,
+    "open_door": exchanges.open_door,
+    "open_alarm": partial(exchanges.open_alarm, until=False),
+    "open_alarm_until": partial(exchanges.open_alarm, until=True),
     **{name: partial(Request.refused, idea=name) for name in PHRASES["cannot"]},
     **{name: partial(Request.talk, idea=name) for name in PHRASES["talk"]},
 }

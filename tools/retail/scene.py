@@ -5,18 +5,14 @@ Which words stand around the values is in wording.yaml; what happens is in write
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from distill.errors import TaskError
-from distill.toolsets.folder import load_module
-from distill.toolsets.generation import Script, amount, day, listed, phrase
+from distill.toolsets import load_module, scenes
+from distill.toolsets.generation import amount, dates, listed
 
-WORLDS = 60
 LATE = "2026-01-28"
 """What was placed before this day, the oldest orders of every world, can no longer come back."""
 COUNTRIES = {"AT": "Austria", "DE": "Germany", "NL": "the Netherlands", "FR": "France"}
@@ -50,52 +46,13 @@ WHY_CANCEL = {
     "found_cheaper": ("it is cheaper elsewhere", "another shop sells it for less"),
 }
 
-world = load_module(Path(__file__).with_name("world.py"), TaskError)
+world = load_module(Path(__file__).with_name("world.py"))
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Turn:
-    """How one turn of one family may be worded."""
-
-    frames: list[str]
-    answers: list[str]
-    mentions: list[list[str]]
-
-    def words(self, rng: Random, slots: dict[str, object]) -> dict[str, Any]:
-        """Return text, answer and mentions, as the endings of a `Script` turn take them."""
-        return {
-            "text": _sentences(phrase(rng, self.frames, **slots)),
-            "answer": _sentences(phrase(rng, self.answers, **slots)),
-            "mentions": [[word.format(**slots) for word in group] for group in self.mentions],
-        }
-
-
-class Scene:
-    """One script, the world it happens in, and the wording of its turns."""
-
-    def __init__(self, script: Script, turns: list[Turn]) -> None:
-        self.rng = script.rng
-        self.call, self.failing, self.fault = script.call, script.failing, script.fault
-        self._script, self._turns = script, iter(turns)
-        self._enter_world()
-
-    def says(self, **slots: object) -> None:
-        """End a turn that wants the calls made since the last one."""
-        self._script.says(**next(self._turns).words(self.rng, slots))
-
-    def asks(self, **slots: object) -> None:
-        """End a turn that wants a question back."""
-        self._script.asks(**next(self._turns).words(self.rng, slots))
-
-    def abstains(self, **slots: object) -> None:
-        """End a turn that no tool fits."""
-        self._script.abstains(**next(self._turns).words(self.rng, slots))
-
-    def chats(self, **slots: object) -> None:
-        """End a turn of plain talk."""
-        self._script.chats(**next(self._turns).words(self.rng, slots))
+class Scene(scenes.Scene):
+    """One script in one world of the desk."""
 
     def orders(self, status: str, count: int = 1) -> list[Row]:
         """Return some orders in a status; "late" ones were delivered more than a month ago."""
@@ -145,7 +102,7 @@ class Scene:
             ]
             if choices:
                 return self.rng.choice(choices)
-            self._enter_world()  # nothing of the kind in this one
+            self.enter_world()  # nothing of the kind in this one
 
     def category(self) -> str:
         """Return a department of the shop."""
@@ -175,19 +132,14 @@ class Scene:
             "street": self.new_address()["street"],
         }
 
-    def _enter_world(self) -> None:
-        seed = self.rng.randint(1, WORLDS)
-        self._script.setup(seed=seed)
-        self.rows = world.rows(seed)
+    def enter_world(self) -> None:
+        """Move to a world drawn at random, and read its tables."""
+        super().enter_world()
+        self.rows = world.rows(self.seed)
         self.products = {row["sku"]: row for row in self.rows["products"]}
 
 
 # --- values in words ------------------------------------------------------------------------
-
-
-def _sentences(text: str) -> str:
-    """Open every sentence of a text with a capital."""
-    return re.sub(r"(?<=[a-z\d][.!?] )[a-z](?!\S*@)", lambda match: match[0].upper(), text)
 
 
 def name_of(row: Row) -> str:
@@ -218,10 +170,8 @@ def lines(rows: list[Row]) -> list[Row]:
 
 
 def on_day(rng: Random, moment: date) -> str:
-    """Return a date as people write it: 5 March, March 5, the 5th of March, 2026-03-05."""
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(moment.day % 10 * (moment.day // 10 != 1), "th")
-    exact = f"the {moment.day}{ending} of {moment:%B}"
-    return rng.choice((day(moment), f"{moment:%B} {moment.day}", exact, moment.isoformat()))
+    """Return a date as people write it."""
+    return rng.choice(dates(moment))
 
 
 def address_words(address: Row) -> str:

@@ -1,8 +1,7 @@
-"""The order desk of a shop: customers, orders, stock, returns and refunds in an SQLite database.
+"""The order desk of a shop: customers, orders, stock, returns and refunds.
 
-Every episode gets its own in-memory database; `seed` picks one of many worlds (who the customers
-are, what they ordered, what is in stock), always the same for the same seed. The business rules
-live here, not in the prompt: what cannot be done is refused with a `ToolError` that says why.
+The business rules live here and in shop.py, not in the prompt: what cannot be done is refused with
+a `ToolError` that says why.
 
 It does not know who is asking, takes no payments and sends no mail.
 """
@@ -10,21 +9,17 @@ It does not know who is asking, takes no payments and sends no mail.
 from __future__ import annotations
 
 import datetime as dt
-import sqlite3
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from distill.errors import ToolSetError
-from distill.toolsets import Environment, ToolError, tool
-from distill.toolsets.folder import load_module
+from distill.toolsets import ToolError, load_module, tool
 
-world = load_module(Path(__file__).with_name("world.py"), ToolSetError)
+shop = load_module(Path(__file__).with_name("shop.py"), ToolSetError)
+world = shop.world
 
-SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-RETURN_DAYS = 30
-SHIPPING_CENTS = {"standard": 490, "express": 1290}
 UNORDERED: dict[str, Any] = {"uniqueItems": True}
 
 Quantity = Annotated[int, Field(ge=1)]
@@ -52,36 +47,8 @@ Items = Annotated[list[Item], Field(min_length=1, json_schema_extra=UNORDERED)]
 Skus = Annotated[list[str], Field(min_length=1, json_schema_extra=UNORDERED)]
 
 
-class OrderDesk(Environment):
-    """One shop with its customers and orders, as of 4 March 2026."""
-
-    def __init__(self, seed: int = 1) -> None:
-        self.db = sqlite3.connect(":memory:")
-        self.db.row_factory = sqlite3.Row
-        self.db.executescript(SCHEMA)
-        for table, rows in world.rows(seed).items():
-            names = ", ".join(rows[0])
-            marks = ", ".join(f":{name}" for name in rows[0])
-            self.db.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return orders with their items, stock, store credit and exchanges."""
-        orders = {row["id"]: _order_state(row) for row in self.db.execute("SELECT * FROM orders")}
-        for row in self.db.execute("SELECT * FROM items"):
-            order = orders[row["order_id"]]
-            order["items"][row["sku"]] = row["quantity"]
-            if row["sent_back"]:
-                order["sent_back"][row["sku"]] = row["sent_back"]
-        return {
-            "orders": orders,
-            "stock": dict(map(tuple, self.db.execute("SELECT sku, stock FROM products"))),
-            "credit": dict(map(tuple, self.db.execute("SELECT id, credit FROM customers"))),
-            "exchanges": list(map(list, self.db.execute("SELECT * FROM exchanges"))),
-        }
-
-    def close(self) -> None:
-        """Drop the database."""
-        self.db.close()
+class OrderDesk(shop.Shop):
+    """What a clerk of the shop can do."""
 
     # --- looking things up ----------------------------------------------------------------
 
@@ -99,7 +66,7 @@ class OrderDesk(Environment):
             "customer_id": row["id"],
             "name": row["name"],
             "city": row["city"],
-            "store_credit": _euros(row["credit"]),
+            "store_credit": shop.euros(row["credit"]),
         }
 
     @tool
@@ -126,7 +93,7 @@ class OrderDesk(Environment):
                 "order_id": row["id"],
                 "placed": row["placed"],
                 "status": row["status"],
-                "total": _euros(self._total(row)),
+                "total": shop.euros(self._total(row)),
             }
             for row in rows
             if status in ("any", row["status"])
@@ -151,15 +118,15 @@ class OrderDesk(Environment):
                     "sku": item["sku"],
                     "name": f"{item['model']}, {item['variant']}",
                     "quantity": item["quantity"],
-                    "price": _euros(item["cents"]),
+                    "price": shop.euros(item["cents"]),
                 }
                 for item in self._items(order_id)
             ],
             "shipping": order["shipping"],
             "gift_wrap": bool(order["gift_wrap"]),
-            "address": _address(order),
-            "total": _euros(self._total(order)),
-            "refunded": _euros(order["refunded"]),
+            "address": shop.address(order),
+            "total": shop.euros(self._total(order)),
+            "refunded": shop.euros(order["refunded"]),
         }
 
     @tool
@@ -206,7 +173,7 @@ class OrderDesk(Environment):
             {
                 "sku": row["sku"],
                 "name": f"{row['model']}, {row['variant']}",
-                "price": _euros(row["cents"]),
+                "price": shop.euros(row["cents"]),
                 "rating": row["rating"],
                 "stock": row["stock"],
             }
@@ -261,7 +228,7 @@ class OrderDesk(Environment):
                 "INSERT INTO items (order_id, sku, quantity) VALUES (?, ?, ?)",
                 (order_id, item.sku, item.quantity),
             )
-        return {"order_id": order_id, "total": _euros(self._total(self._order(order_id)))}
+        return {"order_id": order_id, "total": shop.euros(self._total(self._order(order_id)))}
 
     @tool
     def cancel_order(
@@ -282,7 +249,7 @@ class OrderDesk(Environment):
         self.db.execute(
             "UPDATE orders SET status = 'cancelled', refunded = ? WHERE id = ?", (refund, order_id)
         )
-        return {"order_id": order_id, "status": "cancelled", "refund": _euros(refund)}
+        return {"order_id": order_id, "status": "cancelled", "refund": shop.euros(refund)}
 
     @tool
     def change_address(self, order_id: str, address: Address) -> dict[str, Any]:
@@ -327,7 +294,7 @@ class OrderDesk(Environment):
             )
         else:
             self._refund(order_id, refund)
-        return {"order_id": order_id, "refund": _euros(refund), "refund_to": refund_to}
+        return {"order_id": order_id, "refund": shop.euros(refund), "refund_to": refund_to}
 
     @tool
     def exchange_item(
@@ -376,94 +343,11 @@ class OrderDesk(Environment):
             raise ToolError(f"order {order_id} is {order['status']}; nothing to compensate")
         left = self._total(order) - order["refunded"]
         if round(amount * 100) > left:
-            raise ToolError(f"at most {_euros(left):.2f} EUR can be refunded on {order_id}")
+            raise ToolError(f"at most {shop.euros(left):.2f} EUR can be refunded on {order_id}")
         self._refund(order_id, round(amount * 100))
         return {"order_id": order_id, "refund": amount, "reason": reason}
-
-    # --- rules and rows -------------------------------------------------------------------
-
-    def _row(self, sql: str, *values: str) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = self.db.execute(sql, values).fetchone()
-        return row
-
-    def _order(self, order_id: str) -> sqlite3.Row:
-        row = self._row("SELECT * FROM orders WHERE id = ?", order_id)
-        if row is None:
-            raise ToolError(f"there is no order {order_id!r}")
-        return row
-
-    def _product(self, sku: str) -> sqlite3.Row:
-        row = self._row("SELECT * FROM products WHERE sku = ?", sku)
-        if row is None:
-            raise ToolError(f"unknown SKU {sku!r}")
-        return row
-
-    def _items(self, order_id: str) -> list[sqlite3.Row]:
-        sql = "SELECT * FROM items JOIN products USING (sku) WHERE order_id = ? ORDER BY sku"
-        return self.db.execute(sql, (order_id,)).fetchall()
-
-    def _total(self, order: sqlite3.Row) -> int:
-        goods = sum(item["cents"] * item["quantity"] for item in self._items(order["id"]))
-        return int(goods + SHIPPING_CENTS[order["shipping"]])
-
-    def _pending(self, order_id: str, done: str) -> sqlite3.Row:
-        order = self._order(order_id)
-        if order["status"] != "pending":
-            raise ToolError(f"order {order_id} is already {order['status']}; it cannot be {done}")
-        return order
-
-    def _returnable(self, order_id: str) -> sqlite3.Row:
-        order = self._order(order_id)
-        if order["status"] != "delivered":
-            raise ToolError(f"order {order_id} is {order['status']}, not delivered")
-        if (world.TODAY - dt.date.fromisoformat(order["delivered"])).days > RETURN_DAYS:
-            raise ToolError(
-                f"the {RETURN_DAYS} days are over: {order_id} was delivered on {order['delivered']}"
-            )
-        return order
-
-    def _check_line(
-        self, order_id: str, lines: dict[str, sqlite3.Row], sku: str, quantity: int
-    ) -> None:
-        if sku not in lines:
-            raise ToolError(f"{sku} is not part of order {order_id}")
-        if quantity > (left := lines[sku]["quantity"] - lines[sku]["sent_back"]):
-            raise ToolError(f"only {left} of {sku} can come back from order {order_id}")
-
-    def _send_back(self, order_id: str, sku: str, quantity: int) -> None:
-        self.db.execute(
-            "UPDATE items SET sent_back = sent_back + ? WHERE order_id = ? AND sku = ?",
-            (quantity, order_id, sku),
-        )
-
-    def _move_stock(self, sku: str, by: int) -> None:
-        self.db.execute("UPDATE products SET stock = stock + ? WHERE sku = ?", (by, sku))
-
-    def _refund(self, order_id: str, cents: int) -> None:
-        self.db.execute("UPDATE orders SET refunded = refunded + ? WHERE id = ?", (cents, order_id))
-
-
-def _order_state(row: sqlite3.Row) -> dict[str, Any]:
-    return {
-        "customer": row["customer"],
-        "status": row["status"],
-        "shipping": row["shipping"],
-        "gift_wrap": bool(row["gift_wrap"]),
-        "address": "{street}, {postcode} {city}, {country}".format(**_address(row)),
-        "refunded": row["refunded"],
-        "items": {},
-        "sent_back": {},
-    }
-
-
-def _address(row: sqlite3.Row) -> dict[str, str]:
-    return {name: row[name] for name in world.ADDRESS}
 
 
 def _check_distinct(items: list[Item]) -> None:
     if len({item.sku for item in items}) < len(items):
         raise ToolError("list every SKU once, with its quantity")
-
-
-def _euros(cents: int) -> float:
-    return round(cents / 100, 2)

@@ -5,18 +5,14 @@ Which words stand around the values is in wording.yaml; what happens is in write
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from distill.errors import TaskError
-from distill.toolsets.folder import load_module
-from distill.toolsets.generation import Script, amount, clock, day, listed, phrase
+from distill.toolsets import load_module, scenes
+from distill.toolsets.generation import amount, clock, dates, day, listed
 
-WORLDS = 60
 PEOPLE = ("Priya Nair", "Tom Becker", "Elif Demir", "Luc Martin", "Hanna Koch", "Samuel Okoye")
 WORK = ("Budget talk", "Pricing call", "Brand workshop", "Sprint review", "Audit prep")
 PRIVATE = ("Eye test", "Tennis lesson", "Swimming lesson", "Dinner at home", "Flat viewing")
@@ -41,54 +37,13 @@ UNITS = {
     "F": ("degrees Fahrenheit",),
 }
 
-world = load_module(Path(__file__).with_name("world.py"), TaskError)
+world = load_module(Path(__file__).with_name("world.py"))
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Turn:
-    """How one turn of one family may be worded."""
-
-    frames: list[str]
-    answers: list[str]
-    mentions: list[list[str]]
-
-    def words(self, rng: Random, slots: dict[str, object]) -> dict[str, Any]:
-        """Return text, answer and mentions, as the endings of a `Script` turn take them."""
-        return {
-            "text": _sentences(phrase(rng, self.frames, **slots)),
-            "answer": _sentences(phrase(rng, self.answers, **slots)),
-            "mentions": [[word.format(**slots) for word in group] for group in self.mentions],
-        }
-
-
-class Scene:
-    """One script, the world it happens in, and the wording of its turns."""
-
-    def __init__(self, script: Script, turns: list[Turn]) -> None:
-        self.rng = script.rng
-        self.call, self.failing, self.fault = script.call, script.failing, script.fault
-        self._script, self._turns = script, iter(turns)
-        self._enter_world()
-
-    def says(self, **slots: object) -> None:
-        """End a turn that wants the calls made since the last one."""
-        self._script.says(**next(self._turns).words(self.rng, slots))
-
-    def asks(self, **slots: object) -> None:
-        """End a turn that wants a question back."""
-        self._script.asks(**next(self._turns).words(self.rng, slots))
-
-    def abstains(self, **slots: object) -> None:
-        """End a turn that no tool fits."""
-        self._script.abstains(**next(self._turns).words(self.rng, slots))
-
-    def chats(self, **slots: object) -> None:
-        """End a turn of plain talk."""
-        self._script.chats(**next(self._turns).words(self.rng, slots))
-
-    # --- what there is in this world ------------------------------------------------------
+class Scene(scenes.Scene):
+    """One script in one world of the desk."""
 
     def day(self, first: int = 1, last: int = 30) -> date:
         """Return a day that many days from today."""
@@ -110,7 +65,7 @@ class Scene:
             found = world.events(self.seed).items()
             if past := [one for one in found if one[1]["start"].date() < world.TODAY]:
                 return self.rng.choice(past)
-            self._enter_world()  # nothing of the kind in this one
+            self.enter_world()  # nothing of the kind in this one
 
     def free(self, minutes: int) -> tuple[date, time]:
         """Return a day and an hour at which nothing else is planned."""
@@ -160,7 +115,7 @@ class Scene:
             if sum(one["about"].endswith(place) for one in same) == 1:
                 word = "train to" if row["kind"] == "train" else "hotel in"
                 return booking_id, row, f"{word} {place}"
-            self._enter_world()  # two of the kind in this one
+            self.enter_world()  # two of the kind in this one
 
     def hotel(self, nights: int, *, full: bool = False) -> tuple[str, Row, date]:
         """Return a hotel that has a room in some nights, or is full in one, and the first."""
@@ -230,10 +185,6 @@ class Scene:
             "value": self.rng.randint(2, 40) * 5,
         }
 
-    def _enter_world(self) -> None:
-        self.seed = self.rng.randint(1, WORLDS)
-        self._script.setup(seed=self.seed)
-
 
 # --- values in words ------------------------------------------------------------------------
 
@@ -244,14 +195,8 @@ def when(rng: Random, moment: date) -> str:
     Only forms that mean one day: "next Friday" could be two of them and is left out.
     """
     ahead, name = (moment - world.TODAY).days, f"{moment:%A}"
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(moment.day % 10 * (moment.day // 10 != 1), "th")
-    forms = [
-        f"on {day(moment)}",
-        f"on {moment:%B} {moment.day}",
-        f"on the {moment.day}{ending} of {moment:%B}",
-        f"on {moment}",
-        f"on {name}, {day(moment)}",
-    ]
+    forms = [f"on {form}" for form in dates(moment)]
+    forms.append(f"on {name}, {day(moment)}")
     near = {1: "tomorrow", 2: "the day after tomorrow", 7: "a week from today"}
     if ahead in near:
         forms += [near[ahead]] * 3
@@ -276,7 +221,7 @@ def travellers(rng: Random, people: list[Row]) -> str:
         name = rng.choice(("me", "myself")) if one["name"] == world.OWNER else one["name"]
         seat = rng.choice(("at the {}", "({} seat)", "({})")).format(one["seat"])
         parts.append(name if one["seat"] == "any" else f"{name} {seat}")
-    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    return listed(parts)
 
 
 def passengers(people: list[Row]) -> list[Row]:
@@ -285,8 +230,3 @@ def passengers(people: list[Row]) -> list[Row]:
         {key: value for key, value in one.items() if (key, value) != ("seat", "any")}
         for one in people
     ]
-
-
-def _sentences(text: str) -> str:
-    """Open every sentence of a text with a capital."""
-    return re.sub(r"(?<=[a-z\d][.!?] )[a-z]", lambda match: match[0].upper(), text)

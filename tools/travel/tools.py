@@ -1,7 +1,6 @@
 """A calendar and travel desk: events, free slots, trains, flights, hotels, bookings, conversion.
 
-The state is plain Python. Every episode starts from one of many worlds, picked by `seed`
-(world.py); today is always 4 March 2026. The rules live here, not in the prompt: what cannot be
+Today is always 4 March 2026. The rules live here and in desk.py, not in the prompt: what cannot be
 done is refused with a `ToolError` that says why.
 
 It knows the calendar of one person and takes no payments.
@@ -10,21 +9,19 @@ It knows the calendar of one person and takes no payments.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from distill.errors import ToolSetError
-from distill.toolsets import Environment, ToolError, tool
-from distill.toolsets.folder import load_module
+from distill.toolsets import ToolError, load_module, tool
 
-world = load_module(Path(__file__).with_name("world.py"), ToolSetError)
+desk = load_module(Path(__file__).with_name("desk.py"), ToolSetError)
+world = desk.world
 
 DAY_END = dt.time(18)
-LAST_DAY = world.TODAY + dt.timedelta(days=180)
-COMFORT = {"second": 1.0, "first": 1.6, "economy": 1.0}
 
 Unit = Literal["EUR", "USD", "GBP", "CHF", "km", "mi", "kg", "lb", "C", "F"]
 Positive = Annotated[int, Field(ge=1)]
@@ -45,63 +42,8 @@ Amenities = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something in the calendar; `start` is local time."""
-
-    title: str
-    calendar: str
-    start: dt.datetime
-    minutes: int
-    attendees: tuple[str, ...] = ()
-
-    @property
-    def end(self) -> dt.datetime:
-        """The moment it is over."""
-        return self.start + dt.timedelta(minutes=self.minutes)
-
-
-@dataclass(frozen=True)
-class Booking:
-    """Seats on an offer, or a room in a hotel."""
-
-    kind: str
-    what: str
-    about: str
-    day: dt.date
-    details: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def refundable(self) -> bool:
-        """Whether it can be cancelled."""
-        return not self.what.endswith("economy")
-
-
-class TravelDesk(Environment):
-    """Calendar, timetable and bookings of one person, as of 4 March 2026."""
-
-    def __init__(self, seed: int = 1) -> None:
-        self.seed = seed
-        self.events = {name: Event(**row) for name, row in world.events(seed).items()}
-        self.bookings = {name: Booking(**row) for name, row in world.bookings(seed).items()}
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return events without their titles, and bookings."""
-        return {
-            "events": {
-                event_id: {
-                    "calendar": event.calendar,
-                    "start": f"{event.start:%Y-%m-%d %H:%M}",
-                    "minutes": event.minutes,
-                    "attendees": sorted(event.attendees),
-                }
-                for event_id, event in self.events.items()
-            },
-            "bookings": {
-                booking_id: {"what": one.what, "day": f"{one.day}", **one.details}
-                for booking_id, one in self.bookings.items()
-            },
-        }
+class TravelDesk(desk.Desk):
+    """What an assistant of that person can do."""
 
     # --- calendar -------------------------------------------------------------------------
 
@@ -146,7 +88,7 @@ class TravelDesk(Environment):
             duration_minutes: Length needed.
             earliest: Not before, HH:MM.
         """
-        _check_day(date)
+        desk.check_day(date)
         free_from, close = (dt.datetime.combine(date, clock) for clock in (earliest, DAY_END))
         slots = []
         for start, end in [*((e.start, e.end) for _, e in self._sorted_events()), (close, close)]:
@@ -177,9 +119,9 @@ class TravelDesk(Environment):
             attendees: Names of those invited.
         """
         start = dt.datetime.combine(date, time)
-        event = Event(title, calendar, start, duration_minutes, tuple(attendees))
+        event = desk.Event(title, calendar, start, duration_minutes, tuple(attendees))
         self._check_free(event)
-        event_id = _next_id(self.events)
+        event_id = desk.next_id(self.events)
         self.events[event_id] = event
         return {"event_id": event_id, "ends": f"{event.end:%H:%M}"}
 
@@ -205,7 +147,7 @@ class TravelDesk(Environment):
             event_id: Such as E517.
         """
         event = self._event(event_id)
-        _check_day(event.start.date())
+        desk.check_day(event.start.date())
         del self.events[event_id]
         return {"deleted": event.title}
 
@@ -267,8 +209,8 @@ class TravelDesk(Environment):
             max_price: EUR a night at most.
             amenities: Must all be there.
         """
-        _check_day(check_in)
-        city = _city(city)
+        desk.check_day(check_in)
+        city = desk.city(city)
         return [
             {
                 "hotel_id": hotel_id,
@@ -294,14 +236,14 @@ class TravelDesk(Environment):
         if (offer := world.find_offer(self.seed, offer_id)) is None:
             raise ToolError(f"there is no offer {offer_id!r}")
         departure, day, comfort = offer
-        _check_day(day)
+        desk.check_day(day)
         if (left := self._seats(offer_id)) < len(passengers):
             raise ToolError(f"only {left} seats are left on {offer_id}")
         kind = "train" if offer_id.startswith("T") else "flight"
         about = f"{departure['origin']} to {departure['destination']}"
         seats = {one.name: one.seat for one in passengers}
-        booking_id = self._book(Booking(kind, offer_id, about, day, seats))
-        return {"booking_id": booking_id, "total": _price(departure, comfort) * len(passengers)}
+        booking_id = self._book(desk.Booking(kind, offer_id, about, day, seats))
+        return {"booking_id": booking_id, "total": desk.price(departure, comfort) * len(passengers)}
 
     @tool
     def book_hotel(
@@ -319,7 +261,7 @@ class TravelDesk(Environment):
             nights: How many.
             room: Kind of room.
         """
-        _check_day(check_in)
+        desk.check_day(check_in)
         hotel = world.hotels(self.seed).get(hotel_id)
         if hotel is None:
             raise ToolError(f"there is no hotel {hotel_id!r}")
@@ -327,7 +269,7 @@ class TravelDesk(Environment):
             raise ToolError(f"{hotel['name']} is fully booked in these nights")
         about = f"{hotel['name']}, {hotel['city']}"
         details = {"nights": nights, "room": room}
-        booking_id = self._book(Booking("hotel", hotel_id, about, check_in, details))
+        booking_id = self._book(desk.Booking("hotel", hotel_id, about, check_in, details))
         return {"booking_id": booking_id, "total": hotel["price"] * nights}
 
     @tool
@@ -377,77 +319,3 @@ class TravelDesk(Environment):
             raise ToolError(f"{source} is a unit of {dimension}, {target} of {wanted}")
         base = (amount - 32 * (source == "F")) * factor
         return {"result": round(base / divisor + 32 * (target == "F"), 2)}
-
-    # --- rules ----------------------------------------------------------------------------
-
-    def _sorted_events(self) -> list[tuple[str, Event]]:
-        return sorted(self.events.items(), key=lambda entry: entry[1].start)
-
-    def _event(self, event_id: str) -> Event:
-        if event_id not in self.events:
-            raise ToolError(f"there is no event {event_id!r}")
-        return self.events[event_id]
-
-    def _check_free(self, event: Event, ignore: str = "") -> None:
-        _check_day(event.start.date())
-        for event_id, other in self._sorted_events():
-            if event_id != ignore and other.start < event.end and event.start < other.end:
-                times = f"{other.start:%H:%M} to {other.end:%H:%M}"
-                raise ToolError(f"overlaps {other.title!r} ({event_id}), {times}")
-
-    def _search(
-        self, mode: str, origin: str, destination: str, day: dt.date, after: dt.time, comfort: str
-    ) -> list[dict[str, Any]]:
-        _check_day(day)
-        ends = (_city(origin), _city(destination))
-        daily = world.departures(self.seed, mode)
-        rows = [row for row in daily if (row["origin"], row["destination"]) == ends]
-        if not rows:
-            raise ToolError(f"there are no direct {mode} from {ends[0]} to {ends[1]}")
-        return [
-            {
-                "offer_id": (offer_id := f"{row['number']}-{day:%m%d}-{comfort}"),
-                "departs": f"{row['departs']:%H:%M}",
-                "minutes": row["minutes"],
-                "price": _price(row, comfort),
-                "seats": self._seats(offer_id),
-            }
-            for row in rows
-            if row["departs"] >= after
-        ]
-
-    def _seats(self, offer_id: str) -> int:
-        taken = sum(len(one.details) for one in self.bookings.values() if one.what == offer_id)
-        return max(0, world.free_seats(self.seed, offer_id) - taken)
-
-    def _is_full(self, hotel_id: str, check_in: dt.date, nights: int) -> bool:
-        days = [check_in + dt.timedelta(days=n) for n in range(nights)]
-        return any(world.is_full(self.seed, hotel_id, day) for day in days)
-
-    def _book(self, booking: Booking) -> str:
-        booking_id = _next_id(self.bookings)
-        self.bookings[booking_id] = booking
-        return booking_id
-
-
-def _next_id(taken: dict[str, Any]) -> str:
-    letter = next(iter(taken))[0]
-    return f"{letter}{max(int(name[1:]) for name in taken) + 1}"
-
-
-def _price(departure: dict[str, Any], comfort: str) -> int:
-    return round(departure["price"] * COMFORT[comfort])
-
-
-def _check_day(day: dt.date) -> None:
-    if day < world.TODAY:
-        raise ToolError(f"{day} is in the past")
-    if day > LAST_DAY:
-        raise ToolError(f"{day} is too far ahead; the last day is {LAST_DAY}")
-
-
-def _city(name: str) -> str:
-    cities: dict[str, str] = {city.lower(): city for city in world.cities()}
-    if (city := cities.get(name.strip().lower())) is None:
-        raise ToolError(f"no service in {name!r}, only in {', '.join(cities.values())}")
-    return city

@@ -1,7 +1,8 @@
 """What happens in a task of the travel desk: one writer for each idea in wording.yaml.
 
 A writer draws facts from the world of its scene, makes the calls a right answer makes, and ends
-each turn; the words come from the family it is written for.
+each turn; the words come from the family it is written for. What takes several turns, and what goes
+wrong, is in exchanges.py.
 """
 
 from __future__ import annotations
@@ -9,24 +10,19 @@ from __future__ import annotations
 from datetime import date, time, timedelta
 from pathlib import Path
 
-from distill.errors import TaskError
-from distill.toolsets.folder import load_module
+from distill.toolsets import load_module
 from distill.toolsets.generation import amount, clock, listed
 
-scene = load_module(Path(__file__).with_name("scene.py"), TaskError)
+scene = load_module(Path(__file__).with_name("scene.py"))
 world, Scene, Row = scene.world, scene.Scene, scene.Row
-length, passengers, travellers, when = (
-    scene.length,
-    scene.passengers,
-    scene.travellers,
-    scene.when,
-)
+length, when = scene.length, scene.when
+passengers, travellers = scene.passengers, scene.travellers
 
 
 # --- one call -------------------------------------------------------------------------------
 
 
-def _list_events(s: Scene) -> None:
+def list_events(s: Scene) -> None:
     rng, day, days = s.rng, s.day(1, 16), s.rng.choice((1, 1, 2, 3, 4))
     calendar = rng.choice(("all", "all", "work", "personal"))
     wanted = {"start_date": f"{day}"} | ({"days": days} if days > 1 else {})
@@ -42,7 +38,7 @@ def _starting(s: Scene, day: date) -> str:
     return f"{s.rng.choice(('starting', 'beginning'))} {words}"
 
 
-def _find_free_slots(s: Scene) -> None:
+def find_free_slots(s: Scene) -> None:
     rng, day, minutes = s.rng, s.day(1, 16), s.rng.choice((30, 45, 60, 90, 120))
     wanted: Row = {"date": f"{day}", "duration_minutes": minutes}
     after = ""
@@ -55,20 +51,20 @@ def _find_free_slots(s: Scene) -> None:
     s.says(when=when(rng, day), length=length(rng, minutes), after=after, found=gaps)
 
 
-def _create_event(s: Scene) -> None:
+def create_event(s: Scene) -> None:
     event, words = s.new_event()
     result = s.call("create_event", **event, free=["title"])
     s.says(**words, **result)
 
 
-def _move_event(s: Scene) -> None:
+def move_event(s: Scene) -> None:
     (event_id, event), rng = s.event(), s.rng
     day, start = s.free(event["minutes"])
     s.call("move_event", event_id=event_id, date=f"{day}", time=f"{start:%H:%M}")
     s.says(event=event_id, when=when(rng, day), clock=clock(rng, start))
 
 
-def _delete_event(s: Scene) -> None:
+def delete_event(s: Scene) -> None:
     event_id, event = s.event()
     s.call("delete_event", event_id=event_id)
     s.says(event=event_id, title=event["title"])
@@ -89,28 +85,28 @@ def _search_transport(s: Scene, mode: str) -> None:
     s.says(**wanted, when=when(rng, day), extra=extra, departs=found[0]["departs"])
 
 
-def _search_trains(s: Scene) -> None:
+def search_trains(s: Scene) -> None:
     _search_transport(s, "trains")
 
 
-def _search_flights(s: Scene) -> None:
+def search_flights(s: Scene) -> None:
     _search_transport(s, "flights")
 
 
-def _search_hotels(s: Scene) -> None:
+def search_hotels(s: Scene) -> None:
     wanted, words = s.stay()
     found = s.call("search_hotels", **wanted)
     s.says(**words, hotel=found[0]["name"], price=found[0]["price_per_night"])
 
 
-def _book_transport(s: Scene) -> None:
+def book_transport(s: Scene) -> None:
     people = s.people()
     offer, row, _ = s.offer(s.rng.choice(("trains", "flights")), len(people))
     result = s.call("book_transport", offer_id=offer, passengers=passengers(people))
     s.says(offer=offer, people=travellers(s.rng, people), **row | result)
 
 
-def _book_hotel(s: Scene) -> None:
+def book_hotel(s: Scene) -> None:
     rng, nights = s.rng, s.rng.choice((1, 2, 2, 3))
     hotel_id, row, day = s.hotel(nights)
     wanted = {"hotel_id": hotel_id, "check_in": f"{day}", "nights": nights}
@@ -123,7 +119,7 @@ def _book_hotel(s: Scene) -> None:
     s.says(hotel=hotel_id, name=row["name"], **words, **result)
 
 
-def _list_bookings(s: Scene) -> None:
+def list_bookings(s: Scene) -> None:
     kind = s.rng.choice(("all", "train", "flight", "hotel"))
     found = s.call("list_bookings", **({"kind": kind} if kind != "all" else {}))
     what = {"all": "trips and hotels", "train": "trains", "flight": "flights", "hotel": "hotels"}
@@ -131,18 +127,18 @@ def _list_bookings(s: Scene) -> None:
     s.says(what=what[kind], found=found_words, asker=s.rng.choice(scene.PEOPLE))
 
 
-def _cancel_booking(s: Scene) -> None:
+def cancel_booking(s: Scene) -> None:
     booking_id, row = s.booking("train", "hotel")
     s.call("cancel_booking", booking_id=booking_id)
     s.says(booking=booking_id, about=row["about"])
 
 
-def _convert(s: Scene) -> None:
+def convert(s: Scene) -> None:
     pairs = [("EUR", "USD"), ("GBP", "EUR"), ("CHF", "EUR"), ("USD", "GBP"), ("EUR", "CHF")]
     _convert_pair(s, s.rng.choice(pairs))
 
 
-def _convert_units(s: Scene) -> None:
+def convert_units(s: Scene) -> None:
     pairs = [("km", "mi"), ("mi", "km"), ("kg", "lb"), ("lb", "kg"), ("C", "F"), ("F", "C")]
     _convert_pair(s, s.rng.choice(pairs))
 
@@ -158,7 +154,7 @@ def _convert_pair(s: Scene, pair: tuple[str, str]) -> None:
 # --- several calls --------------------------------------------------------------------------
 
 
-def _there_and_back(s: Scene) -> None:
+def there_and_back(s: Scene) -> None:
     row, out = s.departure("trains"), s.day(1, 20)
     back = out + timedelta(days=s.rng.randint(1, 5))
     ends = {"origin": row["origin"], "destination": row["destination"]}
@@ -168,7 +164,7 @@ def _there_and_back(s: Scene) -> None:
     s.says(**ends, out=when(s.rng, out), back=when(s.rng, back), first=first, second=second)
 
 
-def _train_or_flight(s: Scene) -> None:
+def train_or_flight(s: Scene) -> None:
     ends = {"origin": "Berlin", "destination": "Munich"}
     if s.rng.random() < 0.5:
         ends = {"origin": "Munich", "destination": "Berlin"}
@@ -178,7 +174,7 @@ def _train_or_flight(s: Scene) -> None:
     s.says(**ends, when=when(s.rng, day), train=train, flight=flight)
 
 
-def _convert_two(s: Scene) -> None:
+def convert_two(s: Scene) -> None:
     targets, value = s.rng.sample(("USD", "GBP", "CHF"), 2), s.rng.randint(20, 900)
     results = [
         s.call("convert", amount=value, source="EUR", target=target)["result"] for target in targets
@@ -192,11 +188,11 @@ def _convert_two(s: Scene) -> None:
     )
 
 
-def _train_and_hotel(s: Scene) -> None:
+def train_and_hotel(s: Scene) -> None:
     _, row, day = s.hotel(1)
     lines = [r for r in world.departures(s.seed, "trains") if r["destination"] == row["city"]]
     if not lines:  # nothing but planes goes there
-        _train_and_hotel(s)
+        train_and_hotel(s)
         return
     ends = {"origin": s.rng.choice(lines)["origin"], "destination": row["city"]}
     departs = s.call("search_trains", **ends, date=f"{day}")[0]["departs"]
@@ -204,14 +200,14 @@ def _train_and_hotel(s: Scene) -> None:
     s.says(**ends, when=when(s.rng, day), departs=departs, hotel=hotel)
 
 
-def _delete_events(s: Scene) -> None:
+def delete_events(s: Scene) -> None:
     found = s.events(s.rng.choice((2, 2, 3)))
     for event_id, _ in found:
         s.call("delete_event", event_id=event_id)
     s.says(events=listed([event_id for event_id, _ in found]))
 
 
-def _events_and_trips(s: Scene) -> None:
+def events_and_trips(s: Scene) -> None:
     day = s.day(1, 16)
     events = s.call("list_events", start_date=f"{day}")
     flights = s.call("list_bookings", kind="flight")
@@ -222,7 +218,7 @@ def _events_and_trips(s: Scene) -> None:
 # --- calls that need earlier results --------------------------------------------------------
 
 
-def _move_by_title(s: Scene) -> None:
+def move_by_title(s: Scene) -> None:
     (event_id, event), rng = s.event(), s.rng
     day, start = s.free(event["minutes"])
     old = event["start"].date()
@@ -233,7 +229,7 @@ def _move_by_title(s: Scene) -> None:
     s.says(title=event["title"], **words)
 
 
-def _delete_by_title(s: Scene) -> None:
+def delete_by_title(s: Scene) -> None:
     event_id, event = s.event()
     day = event["start"].date()
     calendar = {"accept": {"calendar": (event["calendar"],)}}
@@ -263,15 +259,15 @@ def _book_first(s: Scene, mode: str) -> None:
     s.says(**wanted, **words, people=travellers(s.rng, people), **result)
 
 
-def _book_first_train(s: Scene) -> None:
+def book_first_train(s: Scene) -> None:
     _book_first(s, "trains")
 
 
-def _book_first_flight(s: Scene) -> None:
+def book_first_flight(s: Scene) -> None:
     _book_first(s, "flights")
 
 
-def _book_cheapest(s: Scene) -> None:
+def book_cheapest(s: Scene) -> None:
     wanted, words = s.stay()
     found = s.call("search_hotels", **wanted)[0]
     stay = {key: wanted[key] for key in ("check_in", "nights") if key in wanted}
@@ -279,7 +275,7 @@ def _book_cheapest(s: Scene) -> None:
     s.says(**words, hotel=found["name"], **result)
 
 
-def _first_gap(s: Scene) -> None:
+def first_gap(s: Scene) -> None:
     rng, day, minutes = s.rng, s.day(1, 16), s.rng.choice((30, 45, 60, 90))
     title = rng.choice(scene.WORK)
     gap = s.call("find_free_slots", date=f"{day}", duration_minutes=minutes)[0]["from"]
@@ -288,14 +284,14 @@ def _first_gap(s: Scene) -> None:
     s.says(title=title, when=when(rng, day), length=length(rng, minutes), gap=gap)
 
 
-def _cancel_by_place(s: Scene) -> None:
+def cancel_by_place(s: Scene) -> None:
     booking_id, row, what = s.booking_by_place()
     s.call("list_bookings", kind=row["kind"], accept={"kind": ("all",)})
     s.call("cancel_booking", step=1, booking_id=booking_id)
     s.says(what=what, about=row["about"])
 
 
-def _price_abroad(s: Scene) -> None:
+def price_abroad(s: Scene) -> None:
     _, row, day = s.hotel(1)
     target = s.rng.choice(("USD", "GBP", "CHF"))
     found = s.call("search_hotels", city=row["city"], check_in=f"{day}")[0]
@@ -306,165 +302,3 @@ def _price_abroad(s: Scene) -> None:
         "result": f"{result:g} {scene.UNITS[target][0]}",
     }
     s.says(city=row["city"], when=when(s.rng, day), hotel=found["name"], **words)
-
-
-# --- several turns --------------------------------------------------------------------------
-
-
-def _search_then_book(s: Scene) -> None:
-    while True:
-        _, row, day = s.offer("trains", 2)
-        ends = {"origin": row["origin"], "destination": row["destination"]}
-        rows = world.departures(s.seed, "trains")
-        first = next(r for r in rows if {k: r[k] for k in ends} == ends)
-        if world.free_seats(s.seed, f"{first['number']}-{day:%m%d}-second") > 2:
-            break
-    found = s.call("search_trains", **ends, date=f"{day}")[0]
-    s.says(**ends, when=when(s.rng, day), departs=found["departs"], price=f"{found['price']:g}")
-    people = [{"name": s.rng.choice(scene.PEOPLE), "seat": s.rng.choice(("window", "aisle"))}]
-    result = s.call("book_transport", offer_id=found["offer_id"], passengers=people)
-    s.says(people=travellers(s.rng, people), departs=found["departs"], **result)
-
-
-def _hotel_then_book(s: Scene) -> None:
-    wanted, words = s.stay()
-    found = s.call("search_hotels", **wanted)[0]
-    s.says(**words, hotel=found["name"], price=found["price_per_night"])
-    stay = {key: wanted[key] for key in ("check_in", "nights") if key in wanted}
-    result = s.call("book_hotel", hotel_id=found["hotel_id"], **stay)
-    s.says(hotel=found["name"], **result)
-    s.chats()
-
-
-def _list_then_delete(s: Scene) -> None:
-    event_id, event = s.event()
-    day = event["start"].date()
-    found = s.call("list_events", start_date=f"{day}")
-    titles = listed([row["title"] for row in found])
-    s.says(when=when(s.rng, day), found=titles)
-    s.call("delete_event", event_id=event_id)
-    s.says(title=event["title"])
-
-
-def _ask_then_create(s: Scene) -> None:
-    event, words = s.new_event()
-    s.asks(**words)
-    s.call("create_event", **event, free=["title"])
-    s.says(**words)
-
-
-def _gap_then_create(s: Scene) -> None:
-    rng, day, minutes = s.rng, s.day(1, 16), s.rng.choice((30, 45, 90))
-    gap = s.call("find_free_slots", date=f"{day}", duration_minutes=minutes)[0]
-    s.says(when=when(rng, day), length=length(rng, minutes), gap=gap["from"])
-    title, start = rng.choice(scene.WORK), time.fromisoformat(gap["from"])
-    event = {"title": title, "date": f"{day}", "time": gap["from"], "duration_minutes": minutes}
-    s.call("create_event", **event, free=["title"])
-    words = {"clock": clock(rng, start), "length": length(rng, minutes)}
-    s.says(title=title, gap=gap["from"], **words)
-
-
-def _trips_then_cancel(s: Scene) -> None:
-    booking_id, row = s.booking("train")
-    found = s.call("list_bookings", kind="train")
-    trips = listed([f"{one['about']} on {one['date']}" for one in found])
-    s.says(found=trips, asker=s.rng.choice(scene.PEOPLE))
-    s.call("cancel_booking", booking_id=booking_id)
-    s.says(about=row["about"], when=when(s.rng, row["day"]))
-
-
-# --- no call --------------------------------------------------------------------------------
-
-
-def _outside(s: Scene) -> None:
-    s.abstains(**s.facts())
-
-
-def _missing(s: Scene) -> None:
-    s.asks(**s.facts())
-
-
-def _talk(s: Scene) -> None:
-    s.chats(**s.facts())
-
-
-# --- failures -------------------------------------------------------------------------------
-
-
-def _overlap(s: Scene) -> None:
-    (_, event), title = s.event(), s.rng.choice(scene.WORK)
-    day, start = event["start"].date(), event["start"].time()
-    s.failing("create_event", title=title, date=f"{day}", time=f"{start:%H:%M}")
-    words = {"when": when(s.rng, day), "clock": clock(s.rng, start), "other": event["title"]}
-    s.says(title=title, **words)
-
-
-def _overlap_or_else(s: Scene) -> None:
-    (event_id, event), (_, other) = s.events(2)
-    taken = other["start"]
-    day, start = s.free(event["minutes"])
-    s.failing("move_event", event_id=event_id, date=f"{taken:%Y-%m-%d}", time=f"{taken:%H:%M}")
-    s.call("move_event", step=1, event_id=event_id, date=f"{day}", time=f"{start:%H:%M}")
-    first = f"{when(s.rng, taken.date())} at {clock(s.rng, taken.time())}"
-    second = f"{when(s.rng, day)} at {clock(s.rng, start)}"
-    s.says(event=event_id, first=first, second=second, other=other["title"])
-
-
-def _sold_out(s: Scene) -> None:
-    people = s.people()
-    offer, _, _ = s.offer(s.rng.choice(("trains", "flights")), 0, len(people) - 1)
-    s.failing("book_transport", offer_id=offer, passengers=passengers(people))
-    s.says(offer=offer, people=travellers(s.rng, people))
-
-
-def _no_train(s: Scene) -> None:
-    row, day = s.departure("flights"), s.day()
-    ends = {"origin": row["origin"], "destination": row["destination"]}
-    if any({k: r[k] for k in ends} == ends for r in world.departures(s.seed, "trains")):
-        _no_train(s)
-        return
-    s.failing("search_trains", **ends, date=f"{day}")
-    found = s.call("search_flights", step=1, **ends, date=f"{day}")[0]
-    s.says(**ends, when=when(s.rng, day), departs=found["departs"])
-
-
-def _hotel_full(s: Scene) -> None:
-    nights = s.rng.choice((2, 3))
-    hotel_id, row, day = s.hotel(nights, full=True)
-    s.failing("book_hotel", hotel_id=hotel_id, check_in=f"{day}", nights=nights)
-    stay = f"{amount(s.rng, nights)} nights"
-    s.says(hotel=hotel_id, name=row["name"], when=when(s.rng, day), nights=stay)
-
-
-def _unknown_city(s: Scene) -> None:
-    city, day = s.rng.choice(("Madrid", "Lisbon", "Oslo", "Athens", "Dublin", "Rome")), s.day()
-    s.failing("search_hotels", city=city, check_in=f"{day}")
-    s.says(city=city, when=when(s.rng, day))
-
-
-def _economy(s: Scene) -> None:
-    booking_id, row = s.booking("flight")
-    s.failing("cancel_booking", booking_id=booking_id)
-    s.says(booking=booking_id, about=row["about"], asker=s.rng.choice(scene.PEOPLE))
-
-
-def _past(s: Scene) -> None:
-    event_id, event = s.past_event()
-    s.failing("delete_event", event_id=event_id)
-    s.says(event=event_id, title=event["title"])
-
-
-def _busy_once(s: Scene) -> None:
-    s.fault("search_flights", "the airline's system is busy, try again", times=1)
-    row, day = s.departure("flights"), s.day()
-    wanted = {"origin": row["origin"], "destination": row["destination"], "date": f"{day}"}
-    s.failing("search_flights", **wanted)
-    found = s.call("search_flights", step=1, **wanted)[0]
-    s.says(**wanted, when=when(s.rng, day), departs=found["departs"])
-
-
-def _booking_down(s: Scene) -> None:
-    s.fault("book_hotel", "hotel booking is down for maintenance until tomorrow", times=None)
-    hotel_id, row, day = s.hotel(1)
-    s.failing("book_hotel", hotel_id=hotel_id, check_in=f"{day}")
-    s.says(hotel=hotel_id, name=row["name"], when=when(s.rng, day))

@@ -1,0 +1,240 @@
+"""Claim: on a CPU, one optimizer step over a token trie takes a fraction of trl's padded step.
+
+Same model (the embedded student's shape, random weights), same samples (examples of two turns that
+share a prompt), same trl trainer underneath, one process:
+
+    padded   `SFTTrainer` as it comes: samples padded to one length, loss on the completions
+    trie     `TrieTrainer`: the same samples packed
+
+and, in float32 on one batch, how far loss and LoRA gradients are apart. Run it on an idle machine:
+
+    python benchmarks/train_trie_cpu.py [--prefix 768] [--own 96] [--examples 8] [--steps 3]
+
+Prints a table; the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, models
+from torch import nn
+from transformers import (
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    TrainerCallback,
+)
+from transformers.utils import logging
+from trl import SFTConfig, SFTTrainer
+
+from distill.student.render import Sample
+from distill.train import attention
+from distill.train.device import choose_device
+from distill.train.lora import lora_config
+from distill.train.sft import TrieCollator, TrieTrainer, numbered
+from distill.train.trie import pack
+
+VOCABULARY = 4096
+RANK, ALPHA = 16, 32
+
+
+class Clock(TrainerCallback):
+    """Seconds of each optimizer step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Stop it."""
+        self.seconds.append(time.perf_counter() - self._started)
+
+
+def make_examples(count: int, prefix: int, own: int) -> list[list[Sample]]:
+    """Two turns each: the second's prompt holds the first, as in a call and its answer."""
+    rng = np.random.default_rng(0)
+    shared = rng.integers(0, VOCABULARY, prefix)
+    examples = []
+    for _ in range(count):
+        ids = np.concatenate([shared, rng.integers(0, VOCABULARY, own)]).astype(np.int32)
+        turns = ((prefix + own // 4, prefix + own // 2), (prefix + 3 * own // 4, prefix + own))
+        samples = []
+        for start, end in turns:
+            weights = np.zeros(end, np.float32)
+            weights[start:] = 1
+            samples.append(Sample(ids[:end], weights))
+        examples.append(samples)
+    return examples
+
+
+def make_model(dtype: torch.dtype) -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    shape = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        max_position_embeddings=8192,
+    )
+    return Qwen2ForCausalLM(shape).to(dtype)
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Return what the trainers insist on; nothing is tokenized."""
+    inner = Tokenizer(models.WordLevel({"<eos>": 0, "<pad>": 1}, unk_token="<pad>"))
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>")
+
+
+def flat_rows(examples: list[list[Sample]]) -> Dataset:
+    samples = [sample for example in examples for sample in example]
+    labels = [np.where(s.weights > 0, s.ids, -100).tolist() for s in samples]
+    return Dataset.from_dict({"input_ids": [s.ids.tolist() for s in samples], "labels": labels})
+
+
+def settings(folder: str, batch: int, steps: int, **more: Any) -> SFTConfig:
+    return SFTConfig(
+        output_dir=folder,
+        per_device_train_batch_size=batch,
+        max_steps=steps,
+        learning_rate=1e-3,
+        max_length=None,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        **more,
+    )
+
+
+def run(trainer: SFTTrainer) -> float:
+    """Train; return the median step in seconds, the first one not counted."""
+    clock = Clock()
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(clock)
+    trainer.train()
+    return statistics.median(clock.seconds[1:])
+
+
+def padded_step(examples: list[list[Sample]], steps: int, folder: str) -> float:
+    rows = flat_rows(examples)
+    linear = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear")
+    return run(
+        SFTTrainer(
+            model=make_model(torch.float32),
+            args=settings(folder, len(rows), steps),
+            train_dataset=rows,
+            processing_class=make_tokenizer(),
+            peft_config=linear,
+        )
+    )
+
+
+def trie_step(examples: list[list[Sample]], steps: int, folder: str) -> float:
+    model = make_model(choose_device().dtype)
+    model.set_attn_implementation(attention.NAME)
+    return run(
+        TrieTrainer(
+            model=model,
+            args=settings(
+                folder,
+                len(examples),
+                steps,
+                bf16=False,
+                gradient_checkpointing=False,
+                remove_unused_columns=False,
+                dataset_kwargs={"skip_prepare_dataset": True},
+            ),
+            data_collator=TrieCollator(examples, 16384),
+            train_dataset=numbered(0, len(examples)),
+            processing_class=make_tokenizer(),
+            peft_config=lora_config(RANK, ALPHA),
+        )
+    )
+
+
+def gradients(samples: list[Sample], packed: bool) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and LoRA gradients of one batch in float32, packed or one sample after the other."""
+    model = get_peft_model(make_model(torch.float32), lora_config(RANK, ALPHA))
+    model.set_attn_implementation(attention.NAME if packed else "sdpa")
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.05)
+    weight = sum(float(s.weights.sum()) for s in samples)
+    parts = [samples] if packed else [[sample] for sample in samples]
+    total = 0.0
+    for part in parts:
+        (row,) = pack(part, 1 << 20)
+        mask = {"trie": attention.TrieMask(torch.from_numpy(row.stop))} if packed else {}
+        logits = model(
+            input_ids=torch.from_numpy(row.ids)[None],
+            position_ids=torch.from_numpy(row.depth)[None],
+            logits_to_keep=torch.from_numpy(row.sources),
+            use_cache=False,
+            **mask,
+        ).logits[0]
+        losses = nn.functional.cross_entropy(logits, torch.from_numpy(row.labels), reduction="none")
+        loss = (losses * torch.from_numpy(row.weights)).sum() / weight
+        loss.backward()
+        total += loss.item()
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return total, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("prefix", 768), ("own", 96), ("examples", 8), ("steps", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    attention.register()
+    logging.set_verbosity_error()
+    device = choose_device()
+    examples = make_examples(options.examples, options.prefix, options.own)
+    samples = [sample for example in examples for sample in example]
+    (row,) = pack(samples, 1 << 20)
+    with tempfile.TemporaryDirectory() as folder:
+        trie = trie_step(examples, options.steps + 1, folder)
+        padded = padded_step(examples, options.steps + 1, folder)
+    loss, flat = gradients(samples, packed=False)
+    packed_loss, packed = gradients(samples, packed=True)
+    error = max(float((packed[n] - g).abs().max() / g.abs().max()) for n, g in flat.items())
+    width = max(len(sample.ids) for sample in samples) * len(samples)
+    print(f"{device.name}, {options.examples} examples of {options.prefix} + {options.own} tokens")
+    print(f"{'':8}{'tokens a step':>16}{'seconds a step':>16}")
+    print(f"{'padded':8}{width:16,}{padded:16.3f}")
+    print(f"{'trie':8}{len(row.ids):16,}{trie:16.3f}")
+    print(f"relative difference in float32: loss {abs(packed_loss - loss) / loss:.1e}, "
+          f"LoRA gradients {error:.1e} at most")  # fmt: skip
+    result = {
+        "speedup": round(padded / trie, 2),
+        "padded_step_s": round(padded, 3),
+        "trie_step_s": round(trie, 3),
+        "padded_tokens": width,
+        "trie_tokens": len(row.ids),
+        "trie_dtype": str(device.dtype),
+        "loss_relative_difference": abs(packed_loss - loss) / loss,
+        "max_gradient_relative_error": error,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What is counted of one model's answers: the numerators and denominators of every metric.
+
+A case counts as right when its episode ran to its end, every user turn is right and the end state
+is the expected one. Cut-off and refused episodes are failures with codes of their own, never
+abstentions. What an endpoint failed to answer never gets here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from distill.evaluate.answers import Answer
+from distill.evaluate.stats import quantile, wilson
+from distill.matching import Code, TaskMatch, TurnMatch, match_task
+from distill.results import Abstention, Latency, ModelReport, Share, Tokens
+from distill.types import AssistantMessage, Expectation, Message, Outcome, Task, ToolSet
+
+STOPPED = {
+    Outcome.TRUNCATED: "cut off by the token limit (eval.max_tokens)",
+    Outcome.REFUSED: "the model refused",
+    Outcome.ERROR: "the endpoint refused the conversation",
+}
+"""Outcomes that are failures whatever was said before; their value is the failure's code."""
+
+
+class ScoredTurn(NamedTuple):
+    """One user turn with what was expected and what the matching found."""
+
+    asked: Expectation
+    match: TurnMatch
+    last: Message | None
+    """The message that ended it; None: it was never reached."""
+    cut: bool
+    """Whether the episode was stopped in it: such a turn is never right."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is right."""
+        return self.match.ok and not self.cut
+
+    @property
+    def abstained(self) -> bool:
+        """Whether it was answered in words alone: no call made, tried or cut off."""
+        spoke = isinstance(self.last, AssistantMessage) and bool((self.last.content or "").strip())
+        tried = bool(self.match.calls) or self.match.code is Code.UNPARSED_CALL
+        return spoke and not tried and not self.cut
+
+    @property
+    def unparsed(self) -> bool:
+        """Whether a call of it could not be parsed."""
+        malformed = any(call.code is Code.MALFORMED_ARGUMENTS for call in self.match.calls)
+        return malformed or self.match.code is Code.UNPARSED_CALL
+
+    @property
+    def parallel(self) -> bool:
+        """Whether some step of the right answer holds several calls."""
+        return any(count > 1 for count in Counter(c.step for c in self.asked.calls).values())
+
+    @property
+    def exact(self) -> bool:
+        """Whether its calls are the expected ones, no more and no fewer."""
+        return not self.match.missing and all(call.ok for call in self.match.calls)
+
+    @property
+    def tool_hits(self) -> list[bool]:
+        """One flag per expected call: was its tool called."""
+        hits = sum(call.name_ok and not call.retried for call in self.match.calls)
+        return [n < hits for n in range(len(self.asked.calls))]
+
+
+class Scored(NamedTuple):
+    """One case with one model's answer and what the matching found."""
+
+    task: Task
+    answer: Answer
+    match: TaskMatch
+
+    @property
+    def ok(self) -> bool:
+        """Whether the case is right."""
+        return self.code == Code.OK
+
+    @property
+    def code(self) -> str:
+        """Why it is not, or `ok`."""
+        outcome = self.answer.trace.outcome
+        return str(outcome) if outcome in STOPPED else self.match.verdict.code
+
+    @property
+    def detail(self) -> str:
+        """The same in words."""
+        outcome = self.answer.trace.outcome
+        return STOPPED.get(outcome) or self.match.verdict.detail
+
+    @property
+    def turns(self) -> Iterator[ScoredTurn]:
+        """User turns with what was expected of them."""
+        messages = self.answer.trace.messages
+        stopped = self.answer.trace.outcome in STOPPED
+        for asked, match in zip(self.task.turns, self.match.turns, strict=True):
+            if asked.expectation is not None:
+                last = messages[match.end - 1] if match.end > match.start else None
+                cut = stopped and match.end == len(messages)
+                yield ScoredTurn(asked.expectation, match, last, cut)
+
+
+def score(task: Task, answer: Answer, toolset: ToolSet) -> Scored:
+    """Judge one answer."""
+    trace = answer.trace
+    return Scored(task, answer, match_task(task, trace.messages, toolset, trace.changes))
+
+
+def share(flags: Iterable[bool]) -> Share:
+    """Return the share of true flags with its 95% Wilson interval."""
+    seen = list(flags)
+    low, high = wilson(sum(seen), len(seen))
+    return Share(value=sum(seen) / len(seen) if seen else None, low=low, high=high, n=len(seen))
+
+
+def measure(label: str, identity: str, scored: Sequence[Scored], toolset: ToolSet) -> ModelReport:
+    """Return everything that is counted of one model.
+
+    Args:
+        label: What the model is called for people.
+        identity: Digest of what decides its answers.
+        scored: Its answered cases.
+        toolset: The tools that were offered.
+    """
+    turns = [turn for one in scored for turn in one.turns]
+    calls = [call for turn in turns for call in turn.match.calls]
+    changing = [one.match.end_state for one in scored if one.task.end_state]
+    return ModelReport(
+        label=label,
+        identity=identity,
+        answered=len(scored),
+        call_accuracy=share(one.ok for one in scored),
+        turn_accuracy=share(turn.ok for turn in turns),
+        tool_accuracy=share(hit for turn in turns for hit in turn.tool_hits),
+        argument_accuracy=share(c.arguments_ok for c in calls if c.name_ok and not c.retried),
+        schema_validity=share(call.schema_ok for call in calls),
+        hallucinated_tool=share(toolset.get(call.call.name) is None for call in calls),
+        parse_failure=share(turn.unparsed for turn in turns),
+        truncation=share(one.code == Outcome.TRUNCATED for one in scored),
+        abstention=_abstention(turns),
+        ask_accuracy=share(turn.ok for turn in turns if turn.asked.action == "ask"),
+        parallel_exact=share(turn.exact for turn in turns if turn.parallel),
+        end_state=share(state.ok for state in changing if state),
+        latency_s=_latency(scored),
+        tokens=_tokens(scored),
+        cost_usd=_cost(scored),
+        failures=dict(Counter(one.code for one in scored if not one.ok).most_common()),
+    )
+
+
+def by_kind(scored: Sequence[Scored]) -> dict[str, Share]:
+    """Return call accuracy by kind of task."""
+    kinds = sorted({one.task.kind for one in scored})
+    return {kind: share(one.ok for one in scored if one.task.kind == kind) for kind in kinds}
+
+
+def by_tool(scored: Sequence[Scored]) -> dict[str, Share]:
+    """Return, for each tool, the share of its expected calls that were made rightly."""
+    hits: dict[str, list[bool]] = {}
+    for one in scored:
+        for turn in one.turns:
+            missing = Counter(call.name for call in turn.match.missing)
+            for call in turn.asked.calls:
+                missing[call.name] -= 1
+                hits.setdefault(call.name, []).append(missing[call.name] < 0)
+    return {tool: share(hits[tool]) for tool in sorted(hits)}
+
+
+def _abstention(turns: Sequence[ScoredTurn]) -> Abstention:
+    precision = share(turn.asked.action != "call" for turn in turns if turn.abstained)
+    recall = share(turn.abstained for turn in turns if turn.asked.action != "call")
+    p, r = precision.value, recall.value
+    f1 = None if p is None or r is None else (2 * p * r / (p + r) if p + r else 0.0)
+    return Abstention(precision=precision, recall=recall, f1=f1)
+
+
+def _latency(scored: Sequence[Scored]) -> Latency:
+    seconds = [turn.latency_s for one in scored for turn in one.answer.trace.turns]
+    return Latency(p50=quantile(seconds, 0.5), p95=quantile(seconds, 0.95))
+
+
+def _tokens(scored: Sequence[Scored]) -> Tokens:
+    usages = [one.answer.trace.usage for one in scored]
+    cases = max(1, len(usages))
+    return Tokens(
+        input=sum(usage.input_tokens for usage in usages) / cases,
+        output=sum(usage.output_tokens for usage in usages) / cases,
+    )
+
+
+def _cost(scored: Sequence[Scored]) -> float | None:
+    costs = [one.answer.trace.cost_usd for one in scored]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None

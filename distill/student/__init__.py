@@ -1,0 +1,1 @@
+"""The student: its family, how it reads a conversation, and what training recorded of it."""

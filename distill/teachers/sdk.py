@@ -1,0 +1,200 @@
+"""A teacher behind a vendor's SDK: client, time limit, cost, and errors told in our vocabulary.
+
+The SDKs of Anthropic and OpenAI are built alike: their clients take the same settings and their
+exceptions bear the same names. A subclass says which SDK it is, sends one request in `_send`, and
+reads codes and message off a status error. The SDK's own retries are off: see the pacing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from types import ModuleType
+from typing import Any
+
+import httpx2
+
+from distill.config import TeacherConfig
+from distill.errors import ConfigError
+from distill.teachers.base import (
+    Failure,
+    Teacher,
+    TeacherError,
+    failure_of,
+    retry_after_s,
+    teacher_settings,
+)
+from distill.teachers.prices import cost_usd
+from distill.types import AssistantMessage, Message, StopReason, Tool, Turn, Usage
+
+NO_KEY = "none"
+"""What is sent to a server that asks for no key; the SDKs insist on one."""
+
+
+class SdkTeacher(Teacher):
+    """What the SDK teachers share."""
+
+    sdk: ModuleType
+    """The SDK, for its exceptions."""
+    client_type: type[Any]
+    """Its asynchronous client."""
+    key_env: str
+    """The vendor's own variable of the key."""
+    _client: Any
+
+    def __init__(
+        self, config: TeacherConfig, http_client: httpx2.AsyncClient | None = None
+    ) -> None:
+        """Make the client; nothing is sent yet.
+
+        Args:
+            config: The teacher.
+            http_client: The transport; None: the SDK's own.
+
+        Raises:
+            ConfigError: The key is not in the environment.
+        """
+        self.config = config
+        self.provider = config.provider
+        self.model = config.model
+        self.terms = config.terms
+        self.settings = teacher_settings(config)
+        self._client = self.client_type(
+            api_key=api_key(config, self.key_env),
+            base_url=config.base_url,
+            timeout=config.timeout_s,
+            max_retries=0,
+            http_client=http_client,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def complete(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        """Send the conversation once and return the answer, priced and timed."""
+        start = time.monotonic()
+        try:
+            # A server that trickles keep-alive bytes would outlive the SDK's own read time-out.
+            async with asyncio.timeout(self.config.timeout_s):
+                turn = await self._send(messages, tools)
+        except TimeoutError:
+            raise self.error(
+                f"no answer within {self.config.timeout_s:g} s (teacher.timeout_s)",
+                Failure.TRANSIENT,
+            ) from None
+        except json.JSONDecodeError as error:
+            raise self.error(f"the answer is not JSON: {error}", Failure.TRANSIENT) from None
+        except TeacherError:
+            raise
+        except Exception as error:
+            classified = self._classify(error)
+            if classified is None:
+                raise
+            raise classified from None
+        cost = turn.cost_usd
+        if cost is None:
+            cost = cost_usd(self.model, turn.usage, self.config.price)
+        return turn.model_copy(
+            update={"latency_s": time.monotonic() - start, "cost_usd": cost},
+        )
+
+    @abstractmethod
+    async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        """Send one request and map its answer."""
+
+    @abstractmethod
+    def _status(self, error: Any) -> tuple[Collection[str | None], str]:
+        """Return the codes and the message of the SDK's `APIStatusError`."""
+
+    def _classify(self, error: Exception) -> TeacherError | None:
+        """Classify an exception of the SDK; None: it is not one, but a fault of ours."""
+        match error:
+            case self.sdk.APIStatusError():
+                return self._status_error(error)
+            case self.sdk.APIConnectionError() | httpx2.HTTPError():
+                return self._connection_error(error)
+            case self.sdk.APIResponseValidationError():
+                return self.error(str(error), Failure.TRANSIENT)
+        return None
+
+    def error(self, message: str, failure: Failure, **details: Any) -> TeacherError:
+        """Build a one-line error that names the teacher and never shows the key."""
+        line = " ".join(message.split())[:400]
+        key = os.environ.get(self.config.api_key_env or "", "")
+        if key:
+            line = line.replace(key, "***")
+        return TeacherError(f"teacher {self.name!r}: {line}", failure, **details)
+
+    def _status_error(self, error: Any) -> TeacherError:
+        codes, message = self._status(error)
+        failure = failure_of(error.status_code, codes)
+        hint = {
+            Failure.QUOTA: "; top up or raise the limit, then run again to resume",
+            Failure.AUTH: f"; check the key in {self.config.api_key_env or 'the environment'}",
+        }.get(failure, "")
+        return self.error(
+            f"HTTP {error.status_code}: {message}{hint}",
+            failure,
+            retry_after_s=retry_after_s(error.response.headers),
+            request_id=error.request_id,
+        )
+
+    def _connection_error(self, error: Exception) -> TeacherError:
+        cause = error.__cause__ or error
+        where = self.config.base_url or "the provider"
+        reason = str(cause) or type(cause).__name__
+        return self.error(
+            f"cannot reach {where}: {reason}; is it running, and is teacher.base_url right?",
+            Failure.TRANSIENT,
+        )
+
+
+def api_key(config: TeacherConfig, default_env: str) -> str:
+    """Return the key from the environment.
+
+    Args:
+        config: The teacher; `api_key_env` names the variable.
+        default_env: The provider's own variable, used when neither `api_key_env` nor `base_url`
+            is set: a key is never sent to an endpoint it was not configured for.
+
+    Raises:
+        ConfigError: The variable is not set.
+    """
+    name = config.api_key_env or (None if config.base_url else default_env)
+    if name is None:
+        return NO_KEY
+    key = os.environ.get(name, "")
+    if not key:
+        raise ConfigError(
+            f"teacher.api_key_env: environment variable {name!r} is not set; "
+            f"run `export {name}=...` and try again"
+        )
+    return key
+
+
+def build_turn(
+    message: AssistantMessage,
+    stop: StopReason,
+    usage: Usage,
+    *,
+    model: str,
+    request_id: str | None,
+    cost: float | None = None,
+) -> Turn:
+    """Build a turn whose stop reason agrees with whether it calls tools."""
+    if stop in (StopReason.END, StopReason.TOOL_CALLS):
+        # Some compatible servers finish with "stop" although the turn holds calls.
+        stop = StopReason.TOOL_CALLS if message.tool_calls else StopReason.END
+    return Turn(
+        message=message,
+        stop=stop,
+        usage=usage,
+        model=model,
+        request_id=request_id,
+        cost_usd=cost,
+    )

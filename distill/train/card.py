@@ -1,0 +1,85 @@
+"""The model card that goes with an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill.student.manifest import Manifest
+from distill.train.data import Material
+
+_CARD = """---
+base_model: {base}
+library_name: peft
+tags: [tool-calling, lora, distillation]
+---
+
+# {name}
+
+A LoRA adapter (rank {rank}) that calls the tools of `{toolset}` the way the teacher
+`{teacher}` does, trained with [tool-distill](https://pypi.org/project/tool-distill/).
+
+| | |
+|---|---|
+| base | `{base}`{revision}, content `{base_hash}` |
+| family, tool parser | {family}, `{parser}` |
+| tool set | `{toolset}`, hash `{toolset_hash}` |
+| data set | {examples} examples, {validation} for validation, hash `{dataset_hash}` |
+| teacher | `{teacher}` |
+| teacher's terms | {terms} |
+| made | {created_at} |
+
+## Training
+
+{epochs:g} epochs of {batch_size} examples a step, learning rate {learning_rate:g}, seed {seed}.
+Loss on the assistant turns only, weighted per turn.
+
+| metric | value |
+|---|---|
+{metrics}
+
+## Serving
+
+    distill serve RUN_FOLDER
+
+or with vLLM directly: the base, this adapter as a LoRA module, `--tool-call-parser {parser}` and
+`--chat-template chat_template.jinja` from this folder. Another template or parser than the one it
+was trained with makes it worse.{kwargs}
+
+## Limits
+
+It knows the {tools} tools above, in the schemas with the hash above: a changed schema, another tool
+set or another system prompt is outside what it was trained on. It repeats the mistakes of its
+teacher that the data set's checks did not catch. Validation loss says little about whether calls
+are right: run `distill eval` before using it.
+"""
+
+
+def write_card(manifest: Manifest, material: Material, tools: int) -> str:
+    """Return the card's text."""
+    train = manifest.config["train"]
+    kwargs = manifest.template_kwargs
+    base = Path(manifest.base)
+    return _CARD.format(
+        name=manifest.name,
+        base=base.name if base.is_absolute() else manifest.base,
+        base_hash=manifest.base_hash,
+        revision=f" at `{manifest.revision}`" if manifest.revision else "",
+        rank=manifest.rank,
+        family=manifest.family,
+        parser=manifest.parser,
+        toolset=manifest.toolset_name,
+        toolset_hash=manifest.toolset_hash,
+        tools=tools,
+        examples=len(material.train),
+        validation=len(material.validation),
+        dataset_hash=manifest.dataset_hash,
+        teacher=material.info.teacher,
+        terms=material.info.terms or "not stated",
+        created_at=manifest.created_at,
+        epochs=train["epochs"],
+        batch_size=train["batch_size"],
+        learning_rate=train["learning_rate"],
+        seed=train["seed"],
+        metrics="\n".join(f"| {key} | {value:,.6g} |" for key, value in manifest.metrics.items()),
+        kwargs=f"\nRequests must set `chat_template_kwargs` to `{kwargs}`." if kwargs else "",
+    )

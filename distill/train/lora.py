@@ -1,0 +1,78 @@
+"""LoRA linear layers whose forward and backward touch the activations as rarely as possible.
+
+peft's layer runs the adapter beside the base and adds the results in separate passes, with a copy
+of the input in the adapter's precision. This one accumulates both products in place:
+
+    y  = x W' + b,  y += (x A') (s B)'          dx = dy W,  dx += (dy s B) A
+
+in the precision of the base; adapters stay float32 in the optimizer and are rounded on use. It is
+peft's own layer otherwise: names, saving, loading and switching the adapter off are unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+
+
+def lora_config(rank: int, alpha: float) -> LoraConfig:
+    """Return plain LoRA on all linear layers but the head, computed by `LoraLinear`."""
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # annotated int, used as a number
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    config._register_custom_module({nn.Linear: LoraLinear})
+    return config
+
+
+class LoraLinear(Linear):
+    """peft's LoRA layer with the accumulated forward and backward."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return base plus adapter of `x` [..., in] as [..., out]."""
+        if self.disable_adapters or self.merged:
+            return super().forward(x, *args, **kwargs)
+        (adapter,) = self.active_adapters
+        base = self.get_base_layer()
+        output: Tensor = _LoraProduct.apply(  # type: ignore[no-untyped-call]
+            x,
+            base.weight,
+            base.bias,
+            self.lora_A[adapter].weight,
+            self.lora_B[adapter].weight,
+            self.scaling[adapter],
+        )
+        return output
+
+
+class _LoraProduct(torch.autograd.Function):
+    """x W' + b + s (x A') B' for a frozen W and b."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        a, b = a.to(x.dtype), (b * scale).to(x.dtype)
+        low = flat @ a.T
+        output = nn.functional.linear(flat, weight, bias).addmm_(low, b.T)
+        ctx.save_for_backward(flat, weight, a, b, low)
+        ctx.scale = scale
+        return output.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        flat, weight, a, b, low = ctx.saved_tensors
+        grad_flat = grad.reshape(-1, grad.shape[-1])
+        d_low = grad_flat @ b
+        d_x = (grad_flat @ weight).addmm_(d_low, a)
+        d_a = (d_low.T @ flat).float()
+        d_b = (grad_flat.T @ low).float() * ctx.scale
+        return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None

@@ -1,0 +1,133 @@
+"""Supervised fine-tuning on trie rows: trl's trainer with another collator and loss.
+
+One batch is `batch_size` examples with all their samples, packed into one or more rows; one
+optimizer step is one batch, whose rows accumulate their gradients. The loss is the weighted mean
+over the supervised tokens of the whole step, so rows and batches change nothing but speed.
+
+Everything else is the Trainer's: schedule, clipping, logging, checkpoints, seeds, resuming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from trl.trainer.sft_trainer import SFTTrainer
+
+from distill.student.render import Sample
+from distill.train.attention import TrieMask
+from distill.train.trie import Row, pack
+
+Batch = dict[str, Any]
+"""{"rows": one dict of tensors a row (fields of `Row`), "logical": [1] tokens unpacked}."""
+
+
+class TrieCollator:
+    """Turns example numbers into the packed rows of one batch."""
+
+    def __init__(self, examples: Sequence[Sequence[Sample]], row_tokens: int) -> None:
+        """Take the samples of every example, training first, then validation."""
+        self._examples = examples
+        self._row_tokens = row_tokens
+
+    def __call__(self, features: Sequence[dict[str, int]]) -> Batch:
+        """Pack the samples of the numbered examples."""
+        samples = [s for feature in features for s in self._examples[feature["example"]]]
+        rows = pack(samples, self._row_tokens)
+        logical = torch.tensor([sum(row.logical for row in rows)])
+        return {"rows": [_tensors(row) for row in rows], "logical": logical}
+
+
+class TrieTrainer(SFTTrainer):
+    """`SFTTrainer` over the batches of a `TrieCollator`."""
+
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Accumulate the gradients of a batch's rows; return their summed loss."""
+        total = torch.zeros((), device=self.args.device)
+        for row in inputs["rows"]:
+            step = super().training_step(model, row, num_items_in_batch)  # type: ignore[no-untyped-call]
+            total += step
+        self._metrics["train"]["executed_tokens"].append(_executed(inputs))
+        self._metrics["train"]["logical_tokens"].append(int(inputs["logical"]))
+        return total
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor, None, None]:
+        """Return the loss of one validation batch."""
+        weight = _weight([inputs]).to(self.args.device)
+        total = torch.zeros((), device=self.args.device)
+        with torch.no_grad():
+            for row in inputs["rows"]:
+                total += self.compute_loss(model, self._prepare_inputs(row), False, weight)
+        return total, None, None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Return one row's share of the weighted mean loss.
+
+        Args:
+            model: The student.
+            inputs: The tensors of one row.
+            return_outputs: Not used; the Trainer's signature.
+            num_items_in_batch: Summed weight of the whole optimizer step.
+        """
+        logits = model(
+            input_ids=inputs["ids"][None],
+            position_ids=inputs["depth"][None],
+            logits_to_keep=inputs["sources"],
+            use_cache=False,
+            trie=TrieMask(inputs["stop"]),
+        ).logits[0]
+        losses = nn.functional.cross_entropy(logits.float(), inputs["labels"], reduction="none")
+        assert num_items_in_batch is not None  # `_get_num_items_in_batch` always counts
+        total: Tensor = (losses * inputs["weights"]).sum() / num_items_in_batch
+        return total
+
+    def floating_point_ops(self, inputs: Batch) -> int:
+        """Estimate the work of a batch: one product forward, one for the input gradients."""
+        assert self.model is not None
+        return 4 * sum(p.numel() for p in self.model.parameters()) * _executed(inputs)
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: the run writes its own."""
+
+    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
+        return _weight(batch_samples).to(device)
+
+    def _send_telemetry(self) -> None:
+        """Send none."""
+
+
+def numbered(start: int, stop: int) -> Dataset:
+    """Return the data set of example numbers that the Trainer draws batches from."""
+    return Dataset.from_dict({"example": list(range(start, stop))})
+
+
+def _tensors(row: Row) -> dict[str, Tensor]:
+    names = ("ids", "depth", "stop", "sources", "labels", "weights")
+    return {name: torch.from_numpy(getattr(row, name)) for name in names}
+
+
+def _weight(batches: Sequence[Batch]) -> Tensor:
+    return torch.stack([row["weights"].sum() for b in batches for row in b["rows"]]).sum()
+
+
+def _executed(batch: Batch) -> int:
+    return sum(len(row["ids"]) for row in batch["rows"])

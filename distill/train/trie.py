@@ -1,0 +1,131 @@
+"""Samples of one batch as a token trie: each distinct (prefix, token) becomes one position.
+
+Tool-call samples share their long prompts. Sorted, their common prefixes are adjacent, so one pass
+over the sorted samples lays the trie out in depth-first order:
+
+    samples  [7 8 1 2]  [7 8 1 3]  [7 8 4]
+    row      ids    7 8 1 2 3 4
+             depth  0 1 2 3 3 2        position in the sample
+             stop   6 6 5 4 5 6        end of the subtree below each position
+
+A position attends to the positions whose subtree it lies in: `k <= q < stop[k]`, one integer a
+key. An *edge* is a supervised token: where it is predicted from, what it is, and the summed weight
+of all samples that use it, so that the loss and gradient are those of the separate samples.
+
+Pure numpy; knows nothing of models, devices or where samples come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.student.render import Sample
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trie in depth-first order: what one forward pass computes."""
+
+    ids: Ints
+    """[N] token ids."""
+    depth: Ints
+    """[N] position of each token in its samples."""
+    stop: Ints
+    """[N] end (exclusive) of the subtree below each position."""
+    sources: Ints
+    """[E] position each supervised token is predicted from."""
+    labels: Ints
+    """[E] the supervised tokens."""
+    weights: Floats
+    """[E] their summed weights."""
+    logical: int
+    """Tokens of the separate samples."""
+
+
+def pack(samples: Sequence[Sample], row_tokens: int) -> list[Row]:
+    """Pack samples into as few distinct tokens as rows of `row_tokens` allow.
+
+    A sample is never cut: one that is longer than `row_tokens` gets a longer row.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.ids.astype(">u4").tobytes())
+    shared = _shared_prefixes(ordered)
+    cuts = _cuts([len(sample.ids) for sample in ordered], shared, row_tokens)
+    return [_lay_out(ordered[a:b], shared[a:b]) for a, b in pairwise(cuts)]
+
+
+def distinct_tokens(samples: Sequence[Sample], row_tokens: int) -> int:
+    """Count the positions `pack` would make, without making them."""
+    ordered = sorted(samples, key=lambda sample: sample.ids.astype(">u4").tobytes())
+    shared = _shared_prefixes(ordered)
+    cuts = _cuts([len(sample.ids) for sample in ordered], shared, row_tokens)
+    own = sum(len(sample.ids) for sample in ordered) - sum(shared)
+    return own + sum(shared[cut] for cut in cuts[:-1])
+
+
+def _shared_prefixes(ordered: Sequence[Sample]) -> list[int]:
+    """Return the length of the prefix each sample shares with the one before it."""
+    lengths = [0]
+    for before, after in pairwise(ordered):
+        n = min(len(before.ids), len(after.ids))
+        differs = before.ids[:n] != after.ids[:n]
+        lengths.append(int(differs.argmax()) if differs.any() else n)
+    return lengths[: len(ordered)]
+
+
+def _cuts(lengths: Sequence[int], shared: Sequence[int], row_tokens: int) -> list[int]:
+    """Choose where rows begin so that the fewest tokens are computed twice.
+
+    Every cut repeats the prefix shared across it; shortest path over the cuts, rows within budget.
+    """
+    count = len(lengths)
+    best, previous = [0] + [-1] * count, [0] * (count + 1)
+    for end in range(1, count + 1):
+        size = 0
+        for start in range(end - 1, -1, -1):
+            size += lengths[start] - (shared[start + 1] if start + 1 < end else 0)
+            if size > row_tokens and start < end - 1:
+                break
+            cost = best[start] + shared[start]
+            if best[end] < 0 or cost <= best[end]:
+                best[end], previous[end] = cost, start
+    cuts = [count]
+    while cuts[-1] > 0:
+        cuts.append(previous[cuts[-1]])
+    return cuts[::-1]
+
+
+def _lay_out(ordered: Sequence[Sample], shared: Sequence[int]) -> Row:
+    """Walk the sorted samples, keeping the row positions of the current path."""
+    keep = [0, *shared[1:]]
+    total = sum(len(s.ids) for s in ordered) - sum(keep)
+    ids, depth = np.empty(total, np.int64), np.empty(total, np.int64)
+    stop, source = np.full(total, total, np.int64), np.full(total, -1, np.int64)
+    weights = np.zeros(total, np.float32)
+    path, used = np.empty(0, np.int64), 0
+    for sample, common in zip(ordered, keep, strict=True):
+        stop[path[common:]] = used
+        new = np.arange(used, used + len(sample.ids) - common)
+        path = np.concatenate([path[:common], new])
+        ids[new] = sample.ids[common:]
+        depth[new] = np.arange(common, len(sample.ids))
+        source[path[1:]] = path[:-1]
+        weights[path[1:]] += sample.weights[1:]
+        used += len(new)
+    edges = np.flatnonzero(weights)
+    return Row(
+        ids=ids,
+        depth=depth,
+        stop=stop,
+        sources=source[edges],
+        labels=ids[edges],
+        weights=weights[edges],
+        logical=sum(len(s.ids) for s in ordered),
+    )
