@@ -1,0 +1,143 @@
+"""Sentence frames of the synthetic dialogues: openers, requests, answers, small talk.
+
+Tables only. `{d}` a request, `{h}` a hint, `{q}` a question, `{i}`/`{v}` a value, `{n}` a thing,
+`{e}` an error, `{x}` something nobody here can do.
+"""
+
+from __future__ import annotations
+
+OPENERS = (
+    "", "", "", "", "", "", "", "", "Hello! ", "Morning. ", "Good evening, ", "Hi, ",
+    "One more thing for today. ", "Listen, ", "Sorry to bother you. ", "Quick question. ",
+    "The day is nearly over. ", "What a busy week this is. ", "Just got off the phone. ",
+    "My colleague is ill, so I write to you. ", "It has been raining all day here. ", "Right, ",
+)  # fmt: skip
+DEED_FRAMES = (
+    "{d}", "{d}", "{d}", "please {d}", "please {d}", "could you {d}?", "can you {d}?",
+    "would you {d}?", "I want you to {d}", "I need you to {d}", "we have to {d}", "time to {d}",
+    "kindly {d}", "someone should {d}", "go ahead and {d}", "would you mind? We should {d}",
+    "they told me to have you {d}", "it is time you {d}", "you might as well {d}",
+    "my boss would like you to {d}", "let us {d}", "I was hoping you could {d}",
+)  # fmt: skip
+HINT_FRAMES = (
+    "{h}", "{h}", "{h} Can you help with that?", "{h} You know what to do.",
+    "{h} Do something about it, please.", "{h} Would you see to it?", "{h} Please act on that.",
+)  # fmt: skip
+SEARCHES = (
+    "find the {n}", "look for {n}", "list the {n}", "show me all {n}", "search for {n}",
+    "tell me which {n} there are", "pull up the {n}", "check whether we have {n}",
+    "give me the codes of the {n}", "dig out the {n}",
+)  # fmt: skip
+THANKS = (
+    " Thanks a lot.", " Thank you!", " Cheers.", " Much obliged.", " That would be great.",
+    " No need to call me.", " I am off now.",
+)  # fmt: skip
+AGAIN = (
+    "The same again {i}, please.", "And now {i}.", "Do it once more, {i} this time.",
+    "And what about the one {i}?", "Likewise for the {n} {i}.", "Next, the {n} {i}.",
+)  # fmt: skip
+CHANGES = (
+    "Do it again, but {i}.", "On second thought, {i}.", "Change that: {i} instead.",
+    "I misspoke, it should be {v}.", "Rather {v}.", "Correction: {v}, please.",
+    "Actually, {i} is better.",
+)  # fmt: skip
+CONDITIONAL = (
+    "First find out {q}. If it is {c} {k}, {d}.", "If it is {c} {k}, {d}. So: {q}?",
+    "Check {q}, and if that turns out {c} {k}, please {d}.", "{d}, but only if it is {c} {k}: {q}?",
+)  # fmt: skip
+VIA_FACT = (
+    "Find out {q}, then {d} accordingly.", "I wonder {q}. Use that and {d}.",
+    "Look up {q}, and with the answer {d}.", "First tell me {q}; then {d} with what you learn.",
+)  # fmt: skip
+SAME_FIGURE = (
+    "Find out {q}, then {d} with that very figure.", "{d}, with the figure you get for this: {q}?",
+    "First see {q}; use the same number to {d}.", "Look up {q} and {d} by just as much.",
+)  # fmt: skip
+ALSO = (
+    "{} and {}", "{}, also {}", "{}; {}", "{}, plus {}", "{}, and then {}", "{} as well as {}",
+    "{}, {}",
+)  # fmt: skip
+REPLIES = (
+    "{V}.", "{V}", "{V}, please.", "Sorry, {v}.", "{V}, I think.", "Oh right, {v}.",
+    "The {v} one.", "Let us say {v}.",
+)  # fmt: skip
+ASK_FIRST = (
+    "Gladly.", "I can do that.", "Of course.", "Just one thing:", "Before I start:",
+    "I still need to know:", "Happy to help, but", "One detail is missing:",
+)  # fmt: skip
+ABSTAIN = (
+    "I am sorry, I cannot {x}: none of my tools does that.",
+    "There is no tool here that lets me {x}.",
+    "I have nothing at hand to {x}, sorry.",
+    "Unfortunately I am unable to {x} with the tools I have.",
+    "To {x} is beyond what my tools can do.",
+    "I am not able to {x} from here. Is there anything else?",
+    "That is out of my reach: I have no way to {x}.",
+    "Sorry, my tools do not allow me to {x}.",
+)  # fmt: skip
+FOREIGN = (
+    "write a poem about a {a} {w}", "what is the capital of the country {p} comes from?",
+    "translate the word {w} for me", "who won the game last night?", "tell me a joke about a {w}",
+    "what is {d} times {d}?", "order a pizza with {w} for {p}", "will it rain tomorrow?",
+    "call {p} a taxi", "play the song about the {a} {w}", "how do I get to the nearest {w} shop?",
+    "send {p} {d} crowns from my bank", "who was the first person to make a {w}?",
+    "draw me a {a} {w}", "give me a recipe with {w}", "pay my bill of {d} crowns",
+)  # fmt: skip
+NO_HITS = (
+    "I found no {n} that fit.", "There are no such {n} on file.", "No {n} match that.",
+    "Nothing came up: no {n} of that kind.",
+)  # fmt: skip
+HICCUPS = (
+    "the line is busy, try again", "{t} timed out", "temporarily unavailable",
+    "connection lost, please retry", "server overloaded", "internal hiccup, nothing was changed",
+    "no reply within {d} seconds", "locked by another user for a moment",
+    "service is restarting", "gateway did not answer", "too many requests, slow down",
+)  # fmt: skip
+FAILURES = (
+    "no such {n}", "the {n} is already taken", "{p} has blocked this {n}",
+    "not allowed for your account", "the {n} does not exist", "limit of {d} reached",
+    "the {n} is closed until further notice", "needs the approval of {p}",
+    "the {n} is out of order", "this cannot be done twice",
+)  # fmt: skip
+REPORTED = (
+    "That did not work: {e}.", "I could not do it, the answer was: {e}.",
+    "Sorry, the system says: {e}.", "The attempt failed ({e}). Shall I try something else?",
+    "No luck with the {n}: {e}.", "It failed with this message: {e}. What would you like to do?",
+)  # fmt: skip
+CHATS = (
+    (
+        "Hello there! / Hi! / Good day to you. / Hey, anybody in?",
+        "Hello! What can I do for you? / Hi, this is {e}. How may I help? / "
+        "Good day! I am listening.",
+    ),
+    (
+        "Thanks, that is all. / Thank you very much. / Great work, bye. / Perfect, see you.",
+        "You are welcome! / Glad I could help. Goodbye! / My pleasure. / Any time.",
+    ),
+    (
+        "Who are you? / What are you, exactly? / Whom am I talking to?",
+        "I am the assistant of {e}. / I look after the {n} for {e}. / "
+        "An assistant; I work for {e}.",
+    ),
+    (
+        "What are you able to do? / How can you be of use? / What is it you do here?",
+        "I can do this: {t}. / Among other things: {t}. / You may ask me for this: {t}.",
+    ),
+    (
+        "I am so tired today. / It was a dreadful morning. / My feet hurt.",
+        "I am sorry to hear it. Can I take something off your hands? / "
+        "That sounds hard. Let me know what I can do.",
+    ),
+    (
+        "The sun is out at last! / I got a new bicycle. / We had lovely soup at lunch.",
+        "How nice! / That is good to hear. / Wonderful, enjoy it.",
+    ),
+    (
+        "Are you a robot? / Are you real? / Is there a human on the line?",
+        "I am a computer program that works for {e}. / No human here, just the assistant of {e}.",
+    ),
+    (
+        "Never mind. / Forget it. / Leave it, it is fine.",
+        "All right, nothing was changed. / Fine, I leave it as it is. / No problem.",
+    ),
+)

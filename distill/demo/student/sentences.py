@@ -1,0 +1,159 @@
+"""What a user says to get something done: requests, hints, telegrams, questions."""
+
+from __future__ import annotations
+
+import random
+
+from .actions import Deed
+from .lexicon import article, plural
+from .phrases import DEED_FRAMES, HINT_FRAMES, OPENERS, SEARCHES, THANKS
+from .slots import Slot
+from .stage import Stage, Values
+from .toolbox import IDENTITY, RandomTool
+from .wording import Value
+
+
+def request(
+    stage: Stage, tool: RandomTool, values: Values, *, plain: bool = False, about: str = ""
+) -> str:
+    """Say what the user wants from `tool` with these values."""
+    rng = stage.rng
+    opener = "" if plain else rng.choice(OPENERS)
+    closer = rng.choice(THANKS) if rng.random() < 0.15 and not plain else ""
+    if tool.reading:
+        return opener + sentence(question_of(rng, tool, values), "?") + closer
+    if tool.deed and rng.random() < 0.12:
+        return opener + telegram(rng, tool, values, about)
+    if tool.deed and rng.random() < 0.28:
+        return opener + _hinted(rng, tool, values, about) + closer
+    inside, alone = _divided(rng, tool, values)
+    core = request_core(rng, tool, inside, about)
+    frames = DEED_FRAMES if tool.deed else ("{d}", "please {d}", "can you {d}?", "could you {d}?")
+    return opener + framed(rng, frames, core) + _alone(rng, tool, alone) + closer
+
+
+def _divided(rng: random.Random, tool: RandomTool, values: Values) -> tuple[Values, Values]:
+    """Divide values into those inside the request and those said in their own sentences."""
+    inside = {k: v for k, v in values.items() if rng.random() < 0.8 or turned(tool, k)}
+    return inside, {k: v for k, v in values.items() if k not in inside}
+
+
+def request_core(rng: random.Random, tool: RandomTool, values: Values, about: str = "") -> str:
+    """Say the request without frame: "scrub the kiln called Bertha on Friday"."""
+    identity = {k: v for k, v in values.items() if _slot(tool, k).kind in IDENTITY}
+    rest = {k: v for k, v in values.items() if k not in identity}
+    if not tool.deed:
+        many = rng.choice([plural(word) for word in tool.noun.said])
+        return rng.choice(SEARCHES).replace("{n}", many) + inline(rng, tool, values)
+    scope = f" {tool.scope}" if tool.scope else ""
+    requests = meant(tool, values).requests
+    said = rng.choice(requests).replace("{n}", named_thing(rng, tool, identity) + about)
+    return (said + scope + inline(rng, tool, rest)).replace(",,", ",")
+
+
+def _hinted(rng: random.Random, tool: RandomTool, values: Values, about: str) -> str:
+    assert tool.deed is not None
+    identity = {k: v for k, v in values.items() if _slot(tool, k).kind in IDENTITY}
+    rest = {k: v for k, v in values.items() if k not in identity}
+    hint = rng.choice(meant(tool, values).hints).replace(
+        "{n}", named_thing(rng, tool, identity) + about
+    )
+    end = "?" if hint.startswith(("could", "does", "what", "is")) else "."
+    frame = rng.choice(HINT_FRAMES)
+    inside, alone = _divided(rng, tool, rest)
+    scope = f" {tool.scope}" if tool.scope else ""
+    if inside or scope:
+        follow = rng.choice(("Please see to it", "Take care of that", "Could you handle it"))
+        frame = "{h} " + follow + scope + inline(rng, tool, inside) + "."
+    return frame.format(h=sentence(hint, end)) + _alone(rng, tool, alone)
+
+
+def telegram(rng: random.Random, tool: RandomTool, values: Values, about: str) -> str:
+    """Say only what matters: "Kiln Bertha: scrub, Friday."."""
+    assert tool.deed is not None
+    stems = meant(tool, values).stems
+    said = [f"{rng.choice(tool.noun.said)}{about}", rng.choice(stems).replace("_", " ")]
+    said += [tool.scope] if tool.scope else []
+    said += [value.said for key, value in values.items() if not turned(tool, key)]
+    if rng.random() < 0.3:
+        rng.shuffle(said)
+    text = rng.choice((", ", ", ", " ")).join(said)
+    return text[0].upper() + text[1:] + rng.choice((".", "", "!"))
+
+
+def question_of(rng: random.Random, tool: RandomTool, values: Values) -> str:
+    """Ask for what a reading tells: "how heavy is the kiln called Bertha"."""
+    assert tool.reading is not None
+    identity = {k: v for k, v in values.items() if _slot(tool, k).kind in IDENTITY}
+    rest = {k: v for k, v in values.items() if k not in identity}
+    asked = rng.choice(tool.reading.questions).replace("{n}", named_thing(rng, tool, identity))
+    return asked + inline(rng, tool, rest)
+
+
+def named_thing(rng: random.Random, tool: RandomTool, values: Values) -> str:
+    """Name the thing with what identifies it: "the kiln called Bertha"."""
+    identity = {k: v for k, v in values.items() if _slot(tool, k).kind in IDENTITY}
+    many = tool.name.startswith("all_")
+    word = rng.choice(tool.noun.said)
+    said = plural(word) if many else word
+    start = "all " if many and not tool.scope else "the "
+    if not identity and tool.deed and rng.random() < 0.2 and not many:
+        start = f"{article(word)} "
+    return start + said + inline(rng, tool, identity)
+
+
+def meant(tool: RandomTool, values: Values) -> Deed:
+    """Return the deed that is meant, given the toggle among the values."""
+    assert tool.deed is not None
+    turned = next((s for s in tool.slots if s.kind == "toggle"), None)
+    if tool.opposite is None or turned is None or turned.key not in values:
+        return tool.deed
+    first = turned.schema.get("enum", [True])[0]
+    return tool.deed if values[turned.key].json == first else tool.opposite
+
+
+def turned(tool: RandomTool, key: str) -> bool:
+    """Whether a parameter says which of two opposite deeds is meant."""
+    return _slot(tool, key).kind == "toggle"
+
+
+def inline(rng: random.Random, tool: RandomTool, values: Values) -> str:
+    """Say values inside a request."""
+    said = {k: v for k, v in values.items() if not turned(tool, k)}
+    parts = [filled(rng.choice(_slot(tool, k).inline), v) for k, v in said.items()]
+    rng.shuffle(parts)
+    parts.sort(key=lambda part: part.startswith(","))
+    return spaced(parts)
+
+
+def spaced(parts: list[str]) -> str:
+    """Join parts of a sentence; those that begin with a comma follow at once."""
+    return "".join(part if part.startswith(",") else f" {part}" for part in parts)
+
+
+def _alone(rng: random.Random, tool: RandomTool, values: Values) -> str:
+    said = [filled(rng.choice(_slot(tool, k).alone), v) for k, v in values.items()]
+    rng.shuffle(said)
+    return "".join(f" {sentence}" for sentence in said)
+
+
+def filled(pattern: str, value: Value) -> str:
+    """Put a value into a phrase."""
+    upper = value.said[:1].upper() + value.said[1:]
+    return pattern.replace("{v}", value.said).replace("{V}", upper)
+
+
+def framed(rng: random.Random, frames: tuple[str, ...], core: str) -> str:
+    """Put a request into one of the frames, as a sentence."""
+    text = rng.choice(frames).replace("{d}", core)
+    text = text[0].upper() + text[1:]
+    return text if text.endswith(("?", ".", "!")) else text + "."
+
+
+def sentence(text: str, end: str) -> str:
+    """Make a sentence."""
+    return text[0].upper() + text[1:] + end
+
+
+def _slot(tool: RandomTool, key: str) -> Slot:
+    return next(s for s in tool.slots if s.key == key)
