@@ -53,7 +53,7 @@ Arrays = list[np.ndarray]
 class Settings:
     """Everything the result depends on, besides the code."""
 
-    steps: int = 3000
+    steps: int = 2692
     rows: int = 96
     """Rows of one step, over all micro-batches."""
     row: int = 2048

@@ -418,7 +418,7 @@ def _follow_up(stage: Stage) -> bool:
 
 
 SCENES = {
-    _single: 36, _parallel: 18, _ask: 13, _abstain: 10, _search_then: 11, _reading_then: 8,
+    _single: 32, _parallel: 25, _ask: 13, _abstain: 10, _search_then: 11, _reading_then: 8,
     _failing: 7, _chat: 3,
 }  # fmt: skip
 
