@@ -54,13 +54,14 @@ def dialogue(seed: int | str) -> dict[str, Any]:
     box = toolbox.toolbox(rng, world)
     stage = Stage(rng, world, box)
     if rng.random() < 0.95:
-        stage.messages.append({"role": "system", "content": _system(rng, box, today)})
+        stage.messages.append({"role": "system", "content": system_prompt(rng, box, today)})
     for turn in range(rng.choice(TURNS)):
         play(stage, turn)
     return {"messages": stage.messages, "tools": box.schemas()}
 
 
-def _system(rng: random.Random, box: toolbox.Toolbox, today: datetime.date) -> str:
+def system_prompt(rng: random.Random, box: toolbox.Toolbox, today: datetime.date) -> str:
+    """Write the instructions of a desk: its employer, the day, how to behave."""
     weekday = lexicon.WEEKDAYS[today.weekday()]
     month = lexicon.MONTHS[today.month - 1]
     long = rng.choice(

@@ -118,11 +118,11 @@ def _write(number: int) -> Arrays:
     rows = Rows(_settings.row)
     for ids in _tokenizer(texts)["input_ids"]:
         tokens = np.array([*ids, _tokenizer.pad_token_id], dtype=np.uint16)
-        rows.add(tokens, _weights(tokens, start, end, assistant))
+        rows.add(tokens, assistant_weights(tokens, start, end, assistant))
     return rows.arrays(_tokenizer.pad_token_id)
 
 
-def _weights(tokens: np.ndarray, start: int, end: int, assistant: int) -> np.ndarray:
+def assistant_weights(tokens: np.ndarray, start: int, end: int, assistant: int) -> np.ndarray:
     """Weigh each token: full inside assistant turns, their end mark included."""
     weights = np.full(len(tokens), CONTEXT, dtype=np.uint8)
     for at in np.flatnonzero(tokens == start):
