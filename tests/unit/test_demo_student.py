@@ -160,7 +160,7 @@ def test_template_renders_string_arguments_and_text_beside_calls(tokenizer: Any)
 
 def test_exam_asks_every_assistant_turn() -> None:
     for index in range(20):
-        asked = questions(f"test/{index}")
+        asked = questions(SCRIPTS[index])
         turns = [m for m in SCRIPTS[index]["messages"] if m["role"] == "assistant"]
         assert len(asked) == len(turns)
         for (_, prompt, answer), turn in zip(asked, turns, strict=True):

@@ -1,5 +1,7 @@
 """How well a checkpoint calls tools on dialogues it has not seen, by exact comparison.
 
+    python -m distill.demo.student.exam FOLDER [--dialogues N]
+
 Every assistant turn of a dialogue is asked for with the true history before it, decoded greedily,
 and compared with what the dialogue has: the same calls with the same arguments (order of calls
 ignored), or text where the dialogue has text. It does not judge wording.
@@ -7,6 +9,7 @@ ignored), or text where the dialogue has text. It does not judge wording.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections import Counter, defaultdict
@@ -17,6 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .dialogues import dialogue
+from .disguise import requests
 from .tokenizer import render
 
 _CALL = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
@@ -33,9 +37,8 @@ def calls_in(text: str) -> list[str]:
     return sorted(found)
 
 
-def questions(seed: str) -> list[tuple[str, str, str]]:
+def questions(script: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (sort of turn, prompt, right answer) for each assistant turn of a dialogue."""
-    script = dialogue(seed)
     messages, found = script["messages"], []
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
@@ -53,8 +56,8 @@ def _sort(messages: list[dict[str, Any]], index: int) -> str:
     return f"{after}, {('text', 'one call')[calls] if calls < 2 else 'several calls'}"
 
 
-def exam(folder: Path, seeds: list[str], batch: int = 128) -> dict[str, Any]:
-    """Measure a checkpoint.
+def exam(folder: Path, scripts: list[dict[str, Any]], batch: int = 128) -> dict[str, Any]:
+    """Measure a checkpoint on dialogues.
 
     Returns:
         Share of right turns by sort of turn and over all, and their numbers.
@@ -63,7 +66,7 @@ def exam(folder: Path, seeds: list[str], batch: int = 128) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map=device)
     model.eval()  # type: ignore[no-untyped-call]
-    asked = sorted((q for seed in seeds for q in questions(seed)), key=lambda q: len(q[1]))
+    asked = sorted((q for script in scripts for q in questions(script)), key=lambda q: len(q[1]))
     right: defaultdict[str, Counter[bool]] = defaultdict(Counter)
     for start in range(0, len(asked), batch):
         part = asked[start : start + batch]
@@ -82,3 +85,20 @@ def exam(folder: Path, seeds: list[str], batch: int = 128) -> dict[str, Any]:
 
 def _share(counts: Counter[bool]) -> dict[str, float | int]:
     return {"right": round(counts[True] / max(1, counts.total()), 4), "of": counts.total()}
+
+
+def main() -> None:
+    """Measure a checkpoint on fresh dialogues, and on fresh lists with disguised names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("folder", type=Path, help="folder of a checkpoint")
+    parser.add_argument("--dialogues", type=int, default=60, help="how many of each")
+    arguments = parser.parse_args()
+    numbers = range(arguments.dialogues)
+    plain = [dialogue(f"exam/{number}") for number in numbers]
+    hidden = [requests(f"exam/{number}", 1)[0] for number in numbers]
+    for name, scripts in (("dialogues", plain), ("disguised", hidden)):
+        print(json.dumps({name: exam(arguments.folder, scripts, batch=16)}))
+
+
+if __name__ == "__main__":
+    main()

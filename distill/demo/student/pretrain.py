@@ -354,7 +354,7 @@ def pretrain(out: Path, settings: Settings) -> dict[str, Any]:
         "loss": round(loss, 4),
         "seconds": round(time.perf_counter() - started),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "exam": exam(out, [f"exam/{i}" for i in range(settings.exam)]),
+        "exam": exam(out, [dialogue(f"exam/{i}") for i in range(settings.exam)]),
     }
     (out / "pretrain.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
