@@ -91,7 +91,7 @@ def main() -> None:
     """Measure a checkpoint on fresh dialogues, and on fresh lists with disguised names."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("folder", type=Path, help="folder of a checkpoint")
-    parser.add_argument("--dialogues", type=int, default=60, help="how many of each")
+    parser.add_argument("--dialogues", type=int, default=30, help="how many of each")
     arguments = parser.parse_args()
     numbers = range(arguments.dialogues)
     plain = [dialogue(f"exam/{number}") for number in numbers]
