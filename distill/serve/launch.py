@@ -33,11 +33,11 @@ SAMPLES = 4
 
 FORECAST = Tool(
     name="get_forecast",
-    description="Forecast for a city on a day.",
+    description="Forecast for a place on a day.",
     parameters={
         "type": "object",
-        "properties": {"city": {"type": "string"}, "day": {"type": "string"}},
-        "required": ["city", "day"],
+        "properties": {"place": {"type": "string"}, "day": {"type": "string"}},
+        "required": ["place", "day"],
     },
 )
 NO_DATA = Example(
@@ -45,7 +45,7 @@ NO_DATA = Example(
         UserMessage(content="What is the weather in Oslo on Monday?"),
         AssistantMessage(
             tool_calls=(
-                ToolCall(id="1", name="get_forecast", arguments='{"city":"Oslo","day":"Monday"}'),
+                ToolCall(id="1", name="get_forecast", arguments='{"place":"Oslo","day":"Monday"}'),
             )
         ),
     ),

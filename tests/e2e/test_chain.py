@@ -97,7 +97,8 @@ def test_the_report_counts_every_case_for_every_model(
 def test_the_teacher_errs_and_the_filter_says_how(
     workspace: Path, first: subprocess.CompletedProcess[str]
 ) -> None:
-    rows = [json.loads(row) for row in (workspace / "traces/small/rejects.jsonl").open()]
+    text = (workspace / "traces/small/rejects.jsonl").read_text()
+    rows = [json.loads(row) for row in text.splitlines()]
     assert len(rows) >= 5
     assert all(row["stage"] and row["code"] and row["evidence"] for row in rows)
     assert len({row["code"] for row in rows}) >= 3

@@ -38,7 +38,7 @@ from distill.types import (
 ROOT = Path(__file__).parents[2]
 STUDENT = ROOT / "distill" / "demo" / "student" / "model"
 
-STEPS = 200
+STEPS = 400
 
 CONFIG = f"""
 name: tiny
@@ -56,7 +56,7 @@ ROUND_TRIP = Example(
         ),
         AssistantMessage(content="Snow in Oslo."),
         UserMessage(content="And on Tuesday?"),
-        AssistantMessage(content="Which city?"),
+        AssistantMessage(content="Which place?"),
     ),
     tools=NO_DATA.tools,
     weights=(1.0, 1.0, 1.0),
@@ -108,12 +108,13 @@ def make_adapter(folder: Path, learn: Sample | None) -> None:
         ids = torch.from_numpy(learn.ids.astype("int64"))[None]
         labels = torch.where(torch.from_numpy(learn.weights > 0)[None], ids, -100)
         weights = [weight for weight in tuned.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=1e-2)
+        optimizer = torch.optim.AdamW(weights, lr=4e-3)
         for _ in range(STEPS):
             loss = tuned(input_ids=ids, labels=labels).loss
             if loss.item() < 0.003:
                 break
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
         else:
@@ -157,7 +158,7 @@ def test_the_call_that_was_learnt_comes_back_parsed(server, target):
     message = answer.choices[0].message
     assert [call.function.name for call in message.tool_calls or ()] == ["get_forecast"], message
     arguments = json.loads(message.tool_calls[0].function.arguments)
-    assert arguments == {"city": "Oslo", "day": "Monday"}
+    assert arguments == {"place": "Oslo", "day": "Monday"}
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
