@@ -199,8 +199,11 @@ def test_an_adapter_without_effect_is_found_out(server, target, monkeypatch):
 def test_base_and_student_do_not_mix_in_one_batch(server, target):
     """vLLM's CPU kernels give the base the adapter's weights when slots are short."""
 
+    (_, learnt), *_ = rendered(target, [NO_DATA])
+    tokens = [int(token) for token in learnt]
+
     async def ask(client, model):
-        body = {"model": model, "prompt": "The weather in Oslo", "max_tokens": 12, "temperature": 0}
+        body = {"model": model, "prompt": tokens, "max_tokens": 12, "temperature": 0}
         answer = await client.post(f"{target.url}/completions", json=body)
         return answer.json()["choices"][0]["text"]
 
