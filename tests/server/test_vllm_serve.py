@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,9 +138,14 @@ def target(run_dir):
 @pytest.fixture(scope="module")
 def server(target):
     """vLLM, up and checked; stopped as a whole at the end."""
-    with launched(
-        target, target.run_dir / "serve.log", [ROUND_TRIP], lambda doing: None
-    ) as running:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ExitStack() as stack,
+    ):
+        # trl, which other tests import into this process, asks vLLM to log errors alone.
+        patch.delenv("VLLM_LOGGING_LEVEL", raising=False)
+        log = target.run_dir / "serve.log"
+        running = stack.enter_context(launched(target, log, [ROUND_TRIP], lambda doing: None))
         yield running
         group = running.pid
     with pytest.raises(ProcessLookupError):
@@ -219,7 +225,7 @@ def test_base_and_student_do_not_mix_in_one_batch(server, target):
 
 
 def test_the_log_is_kept(server, target):
-    assert server.log.stat().st_size > 0  # how much vLLM logs depends on its environment
+    assert "Starting vLLM server" in server.log.read_text()
     assert json.loads((target.run_dir / ADAPTER / "distill.json").read_text())["name"] == "tiny"
 
 
