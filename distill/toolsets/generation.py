@@ -155,6 +155,19 @@ class Script:
         """Execute a call that only reads, without expecting it, and return its result."""
         return self._execute(name, arguments)[0]
 
+    def reorder(self, order: Sequence[int]) -> None:
+        """Put the calls of this turn in the order in which the user speaks of them.
+
+        Args:
+            order: For each place the number of the call that goes there.
+        """
+        self._calls = [self._calls[number] for number in order]
+
+    @property
+    def expected(self) -> int:
+        """How many calls this turn expects so far."""
+        return len(self._calls)
+
     def says(self, text: str, answer: str, mentions: Mentions = ()) -> None:
         """End a turn that wants the calls written since the last one."""
         self._turn("call", text, answer, mentions)

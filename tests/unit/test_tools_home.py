@@ -42,7 +42,7 @@ def house():
 def test_the_prompt_is_short():
     rendered = sum(len(json.dumps(tool.as_function())) for tool in HOME.toolset.tools)
     assert len(HOME.toolset.tools) == 10
-    assert rendered + len(HOME.toolset.system) < 4_800
+    assert rendered + len(HOME.toolset.system) < 5_200
 
 
 def test_every_tool_changes_what_it_says(house):

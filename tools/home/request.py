@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,24 @@ class Request:
             self.script.failing(name, step=step, **arguments)
             step += 1
         return self.script.call(name, step=step, **arguments)
+
+    def grant(self, *parts: Callable[[Request], Any]) -> None:
+        """Add several wishes, in the order in which the sentence speaks of them."""
+        said = []
+        for part in parts:
+            words, calls, answers = {*self._words}, self.script.expected, len(self._answers)
+            part(self)
+            place = min((self._place(slot) for slot in self._words if slot not in words), default=0)
+            own = range(calls, self.script.expected)
+            said.append((place, own, self._answers[answers:]))
+        said.sort(key=itemgetter(0))
+        self.script.reorder([number for _, calls, _ in said for number in calls])
+        self._answers = [answer for _, _, answers in said for answer in answers]
+
+    def _place(self, slot: str) -> int:
+        """Return where a slot stands in the next sentence; far behind when it does not."""
+        found = re.search(rf"\{{{slot}(_n)?\}}", self._frames[0])
+        return found.start() if found else len(self._frames[0])
 
     def answer(self, key: str, **values: object) -> None:
         """Add a sentence to the answer; a failure said already stands alone."""

@@ -24,8 +24,7 @@ def wish(*parts: Callable[[Request], Any]) -> Callable[[Request], None]:
     """Return a request with one turn for all parts."""
 
     def write(r: Request) -> None:
-        for part in parts:
-            part(r)
+        r.grant(*parts)
         r.says()
 
     return write

@@ -93,7 +93,7 @@ class Home(Environment):
 
         Args:
             rooms: Which.
-            percent: 0 is off.
+            percent: 0: off, out, dark, no light; 100: on, full, bright.
         """
         for room in rooms:
             self.lights[room] = percent
@@ -155,7 +155,7 @@ class Home(Environment):
 
         Args:
             id: From find_device.
-            on: Power.
+            on: True: run, start, use; false: stop, enough, quiet.
             minutes: For how long.
         """
         if id not in self.devices:
@@ -173,7 +173,7 @@ class Home(Environment):
         """Start a scene of the house now: mood, mode, setting, ready, begin.
 
         Args:
-            scene: Which.
+            scene: movie: film; dinner: supper, eat; night: bedtime, sleep; morning: wake.
         """
         self.scene = scene
         return {"scene": scene}
@@ -201,7 +201,7 @@ class Home(Environment):
 
         Args:
             door: Which.
-            locked: False unlocks.
+            locked: True: shut, secure, bolt; false: open, in, enter, visit.
         """
         if locked and door in self.open_doors:
             raise ToolError(f"the {door} door is open")
@@ -215,7 +215,7 @@ class Home(Environment):
         """Set the burglar alarm: security, siren, protect, guard, watch.
 
         Args:
-            mode: home: people are in.
+            mode: off: back, over, end; home: in, inside, evening; away: out, gone, empty, trip.
             until: Last day.
         """
         if mode == "away" and self.open_doors:

@@ -83,7 +83,8 @@ def _reworded(rng: random.Random, parts: list[Any], word: MakeWord) -> list[Any]
         return parts
     new = {old: word(rng) for old in chosen}
     pattern = re.compile(
-        rf"(?<![A-Za-z])(?:{'|'.join(chosen)})(?![A-Za-z])", re.ASCII | re.IGNORECASE
+        rf"(?<![A-Za-z])(?:{'|'.join(chosen)})(?=(?:s|es|ed|ing|er)?(?![A-Za-z]))",
+        re.ASCII | re.IGNORECASE,
     )
 
     def swap(match: re.Match[str]) -> str:

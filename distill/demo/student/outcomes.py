@@ -113,9 +113,13 @@ def _receipt(stage: Stage) -> tuple[str, Any, str]:
 
 
 def record_of(
-    stage: Stage, search: RandomTool, filters: Values, with_holder: bool
+    stage: Stage,
+    search: RandomTool,
+    filters: Values,
+    with_holder: bool,
+    use: RandomTool | None = None,
 ) -> dict[str, Any]:
-    """Draw one record that a search finds."""
+    """Draw one record that a search finds, sometimes with the state that `use` would change."""
     rng = stage.rng
     make = slots.slot(rng, "code", search.noun)
     record = {"code": make.draw(rng, stage.world).json}
@@ -123,6 +127,9 @@ def record_of(
     for s in plain[:2]:
         kept = filters.get(s.key)
         record[s.key] = kept.json if kept else s.draw(rng, stage.world).json
+    for s in use.slots if use else ():
+        if s.kind == "toggle" and rng.random() < 0.7:
+            record[s.key] = rng.choice(s.schema.get("enum", [True, False]))
     if len(record) == 1 or with_holder:
         record["holder"] = lexicon.person(rng)
     return record

@@ -37,6 +37,51 @@ CUE_QUESTIONS = (
     "how is the {c}", "what about the {c}", "how much {c} is there", "what can you say of the {c}",
     "is it {c}", "how {c} is it", "where do we stand with {c}", "is there any {c}",
 )  # fmt: skip
+RESULTS = (
+    "make sure {r}", "see to it that {r}", "I want to hear that {r}", "it would be good if {r}",
+    "{r}, that is what I want", "by the time I am back I want to see that {r}", "we need this: {r}",
+    "I would love it if {r}",
+)  # fmt: skip
+NEGATED = (
+    "do not {d} any more", "there is no need to {d} any longer", "we would rather not {d} now",
+    "stop trying to {d}", "it was wrong to {d}, undo that", "nobody has to {d} after all",
+    "I asked you to {d}, and now I want the opposite",
+)  # fmt: skip
+DENIED = (
+    "I do not want to hear that {r}", "it must not be that {r}",
+    "make sure it is not true that {r}", "that {r} is just what I do not want",
+)  # fmt: skip
+EITHER = (
+    "change the state of {n}", "do something with {n}", "{n} should be the other way",
+    "adjust {n}", "see about {n}", "I want {n} different", "a change for {n}, please",
+    "something has to be done with {n}",
+)  # fmt: skip
+OTHERWISE = (
+    "a new {k} for {n}, please", "change the {k} of {n}", "the {k} of {n} should be different",
+    "adjust the {k} of {n}", "I am not happy with the {k} of {n}, try another", "{n}: other {k}",
+    "give {n} a different {k}", "the {k} of {n} is not right",
+)  # fmt: skip
+SOME = ("one of the {m}", "some {n}", "any {n}", "a {n} of mine", "a certain {n}")
+GLOSSED = (
+    "get {n} {w}", "I want {n} {w}", "make {n} {w}", "have {n} {w}", "{n} should be {w}",
+    "{w} for {n}", "it is {w} for {n} now", "let {n} be {w}", "{n}: {w}",
+)  # fmt: skip
+COMPACT = (
+    "{i} {c} {r}", "{c} {r} in the {i}", "{i}: {c} {r}", "{c} in the {i} {r}", "{c} {i} {r}",
+    "put the {i} {c} on {r}", "the {i} {c} to {r}", "in the {i} {c} {r}", "{r} {c} in the {i}",
+    "I want the {c} of the {i} at {r}", "set {c} {r} in the {i}", "{i} at {r}, the {c}",
+)  # fmt: skip
+SHORT = (
+    "{i} {c}", "{c} in the {i}", "{i}: {c}", "the {c} of the {i}", "{c} {i}", "{c}, {i}",
+    "I want {c} in the {i}",
+)  # fmt: skip
+COMPACT_JOINS = (
+    "{} and {}", "{}, {}", "{} while {}", "{}; {}", "{}, also {}", "{}, and {}", "both {} and {}",
+)  # fmt: skip
+SAME_AS = (
+    "{d}, just like the {k} of {n}", "take the {k} of {n} and {d} with it",
+    "{d} with the same figure as the {k} of {n}", "{d}; it should match the {k} of {n}",
+)  # fmt: skip
 SEARCHES = (
     "find the {n}", "look for {n}", "list the {n}", "show me all {n}", "search for {n}",
     "tell me which {n} there are", "pull up the {n}", "check whether we have {n}",

@@ -22,28 +22,41 @@ from .phrases import (
     ASK_FIRST,
     CHANGES,
     CHATS,
+    COMPACT,
+    COMPACT_JOINS,
     CONDITIONAL,
     CUE_HINTS,
     CUE_QUESTIONS,
     CUE_REQUESTS,
     DEED_FRAMES,
+    DENIED,
+    EITHER,
     FAILURES,
     FOREIGN,
+    GLOSSED,
     HICCUPS,
     HINT_FRAMES,
+    NEGATED,
     NO_HITS,
     OPENERS,
+    OTHERWISE,
     REPLIES,
     REPORTED,
+    RESULTS,
+    SAME_AS,
     SAME_FIGURE,
     SEARCHES,
+    SHORT,
+    SOME,
     THANKS,
     VIA_FACT,
 )  # fmt: skip
 from .sentences import (
+    compact,
     filled,
     framed,
     inline,
+    named_thing,
     question_of,
     request,
     request_core,
@@ -59,7 +72,8 @@ from .wording import Value
 FRAMES = (
     *ABSTAIN, *AGAIN, *ASK_FIRST, *CHANGES, *DEED_FRAMES, *FOREIGN, *HINT_FRAMES, *NO_HITS,
     *OPENERS, *REPORTED, *SEARCHES, *THANKS, *CONDITIONAL, *VIA_FACT, *SAME_FIGURE, *REPLIES,
-    *CUE_REQUESTS, *CUE_HINTS, *CUE_QUESTIONS,
+    *CUE_REQUESTS, *CUE_HINTS, *CUE_QUESTIONS, *RESULTS, *NEGATED, *DENIED, *EITHER, *OTHERWISE,
+    *SOME, *COMPACT, *COMPACT_JOINS, *SHORT, *GLOSSED, *SAME_AS,
     *(side for chat in CHATS for side in chat),
 )  # fmt: skip
 
@@ -91,7 +105,7 @@ def _single(stage: Stage) -> bool:
 def _parallel(stage: Stage) -> bool:
     rng = stage.rng
     sort = rng.random()
-    plan = _same_tool(stage) if sort < 0.3 else _spread(stage) if sort < 0.5 else _pair(stage)
+    plan = _same_tool(stage) if sort < 0.25 else _spread(stage) if sort < 0.5 else _pair(stage)
     if plan is None:
         return False
     calls, text = plan
@@ -118,10 +132,14 @@ def _pair(stage: Stage) -> Plan | None:
     rng = stage.rng
     if len(stage.box.tools) < 3:
         return None
-    three = rng.random() < 0.2
+    three = rng.random() < 0.35
     calls = [(tool, values_for(stage, tool)) for tool in rng.sample(stage.box.tools, 2 + three)]
     if three:
         return calls, _three(rng, calls)
+    if all(tool.cues for tool, _ in calls) and rng.random() < 0.7:
+        said = [compact(rng, tool, values) for tool, values in calls]
+        joint = rng.choice(COMPACT_JOINS).format(*said)
+        return calls, rng.choice(OPENERS) + sentence(joint, rng.choice((".", "", " please.")))
     style = rng.random()
     if style < 0.35:
         one, two = (request(stage, tool, values, plain=True) for tool, values in calls)
@@ -143,10 +161,14 @@ def _pair(stage: Stage) -> Plan | None:
 
 def _three(rng: random.Random, calls: list[tuple[RandomTool, Values]]) -> str:
     """Ask for three calls in one sentence."""
+    short = rng.random() < 0.6
     said = [
-        question_of(rng, tool, values) if tool.reading else request_core(rng, tool, values)
+        compact(rng, tool, values) if tool.cues and short
+        else question_of(rng, tool, values) if tool.reading
+        else telegram(rng, tool, values, "").rstrip(".!") if tool.deed and short
+        else request_core(rng, tool, values)
         for tool, values in calls
-    ]
+    ]  # fmt: skip
     joint = rng.choice(("{}, {} and {}", "{}, {}, and {}", "{}; {}; {}", "{}, then {}, then {}"))
     end = "?" if any(tool.reading for tool, _ in calls) else rng.choice((".", ""))
     return rng.choice(OPENERS) + sentence(joint.format(*said), end)
@@ -163,6 +185,15 @@ def _spread(stage: Stage) -> Plan | None:
     varied = [s.key for s in tool.required if s.kind not in ("flag", "toggle")][:2]
     if len(varied) < 2 or any(values[k].json == again[k].json for k in varied):
         return None
+    if tool.cues and rng.random() < 0.6 and not tool.opposite:
+        each = {k: v for k, v in values.items() if k not in varied}
+        parts = [compact(rng, tool, {k: v[k] for k in varied}) for v in (values, again)]
+        if rng.random() < 0.6:
+            parts[1] = inline(rng, tool, {k: again[k] for k in varied}).lstrip(", ")
+        text = rng.choice(COMPACT_JOINS).format(*parts)
+        text += f", each {inline(rng, tool, each).lstrip(', ')}" if each else ""
+        calls = [(tool, values), (tool, values | {k: again[k] for k in varied})]
+        return calls, rng.choice(OPENERS) + sentence(text, rng.choice((".", "")))
     if rng.random() < 0.35 and len(values) == len(varied):
         short = [" ".join(v[k].said for k in varied) for v in (values, again)]
         return [(tool, values), (tool, values | again)], telegram(
@@ -173,8 +204,8 @@ def _spread(stage: Stage) -> Plan | None:
     )
     second = inline(rng, tool, {k: again[k] for k in varied}).lstrip(", ")
     rest = {k: v for k, v in values.items() if k not in varied and not turned(tool, k)}
-    each = f", each {inline(rng, tool, rest).lstrip(', ')}" if rest else ""
-    text = rng.choice(("{} and {}{}", "{}, {}{}", "{}, and {}{}")).format(first, second, each)
+    also = f", each {inline(rng, tool, rest).lstrip(', ')}" if rest else ""
+    text = rng.choice(("{} and {}{}", "{}, {}{}", "{}, and {}{}")).format(first, second, also)
     calls = [(tool, values), (tool, values | {k: again[k] for k in varied})]
     return calls, framed(rng, DEED_FRAMES, text)
 
@@ -202,26 +233,44 @@ def _same_tool(stage: Stage) -> Plan | None:
 
 def _ask(stage: Stage) -> bool:
     rng = stage.rng
-    plain = ("flag", "toggle")
-    found = [t for t in stage.box.tools if any(s.kind not in plain for s in t.required)]
+    found = [(t, s) for t in stage.box.tools for s in t.required if s.kind != "flag"]
     if not found:
         return False
-    tool = rng.choice(found)
-    missing = rng.choice([s for s in tool.required if s.kind not in plain])
+    tool = rng.choice(found)[0]
+    missing = rng.choice([s for t, s in found if t is tool])
     values = values_for(stage, tool)
-    given = {k: v for k, v in values.items() if k != missing.key}
-    vague = f" {rng.choice(missing.vague)}" if missing.vague and rng.random() < 0.4 else ""
-    stage.say("user", request(stage, tool, given, about=vague))
+    stage.say("user", _lacking(stage, tool, values, missing))
     question = rng.choice(missing.questions)
     if rng.random() < 0.4:
         question = f"{rng.choice(ASK_FIRST)} {question[0].lower()}{question[1:]}"
     stage.say("assistant", question)
-    if rng.random() < 0.55:
+    if rng.random() < 0.45:
         value = values[missing.key]
         reply = rng.choice((*missing.alone, *REPLIES))
         stage.say("user", filled(reply, value))
         _carry_out(stage, tool, values)
     return True
+
+
+def _lacking(stage: Stage, tool: RandomTool, values: Values, missing: Slot) -> str:
+    """Ask for a call without saying one of its values, often in words that only hint at it."""
+    rng = stage.rng
+    given = {k: v for k, v in values.items() if k != missing.key}
+    thing = named_thing(rng, tool, given)
+    if missing.kind == "toggle":
+        return framed(rng, ("{d}",), rng.choice(EITHER).format(n=thing))
+    if tool.deed and missing.kind not in IDENTITY and rng.random() < 0.3:
+        others = [t for t in stage.box.tools if t is not tool and t.noun == tool.noun]
+        if not any(s.key == missing.key for t in others for s in t.slots):
+            key = missing.key.replace("_", " ")
+            return framed(rng, ("{d}",), rng.choice(OTHERWISE).format(k=key, n=thing))
+    vague = f" {rng.choice(missing.vague)}" if missing.vague and rng.random() < 0.5 else ""
+    text = request(stage, tool, given, about=vague)
+    if missing.kind in IDENTITY and not vague:
+        for word in tool.noun.said:
+            some = rng.choice(SOME).format(n=word, m=plural(word))
+            text = text.replace(f"the {word}", some, 1)
+    return text
 
 
 def _abstain(stage: Stage) -> bool:
@@ -287,7 +336,8 @@ def _search_then(stage: Stage) -> bool:
     stage.say("user", request(stage, tool, rest, about=shown))
     stage.call((search, arguments(search, filters)))
     records = [
-        record_of(stage, search, filters, True) for _ in range(rng.choice((0, 1, 1, 1, 1, 1)))
+        record_of(stage, search, filters, rng.random() < 0.4, tool)
+        for _ in range(rng.choice((0, 1, 1, 1, 1, 1)))
     ]
     stage.result(_hit(rng, records))
     if not records:
@@ -316,7 +366,7 @@ def _search_both(stage: Stage, search: RandomTool, tool: RandomTool, coded: Slot
     stage.call(*((search, arguments(search, values)) for values in looked))
     codes = []
     for position, values_ in enumerate(looked):
-        record = record_of(stage, search, values_, True)
+        record = record_of(stage, search, values_, rng.random() < 0.4, tool)
         stage.result(_hit(rng, [record]), position)
         codes.append(str(record["code"]))
     _side_by_side(stage, [
@@ -348,7 +398,13 @@ def _reading_then(stage: Stage) -> bool:
         if figure and rng.random() < 0.5:
             others = {k: v for k, v in later.items() if k != figure.key}
             do = request_core(rng, then, others)
-            stage.say("user", sentence(rng.choice(SAME_FIGURE).format(q=question, d=do), ""))
+            named = [s.key for s in first.slots if s.kind in IDENTITY]
+            also = {k: v for k, v in values.items() if k not in named}
+            thing = named_thing(rng, first, values) + inline(rng, first, also)
+            frames = SAME_AS if rng.random() < 0.5 else SAME_FIGURE
+            key = first.reading.stem.replace("_", " ")
+            text = rng.choice(frames).format(q=question, d=do, k=key, n=thing)
+            stage.say("user", sentence(text, ""))
             stage.call((first, arguments(first, values)))
             amount = rng.randint(max(1, first.reading.low), first.reading.high)
             stage.result({first.reading.stem: amount, "unit": first.reading.unit})
@@ -447,7 +503,7 @@ def _follow_up(stage: Stage) -> bool:
 
 
 SCENES = {
-    _single: 30, _parallel: 30, _ask: 16, _abstain: 12, _search_then: 12, _reading_then: 9,
+    _single: 26, _parallel: 40, _ask: 26, _abstain: 18, _search_then: 20, _reading_then: 10,
     _failing: 7, _chat: 4,
 }  # fmt: skip
 

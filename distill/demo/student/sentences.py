@@ -7,13 +7,19 @@ import random
 from .actions import Deed
 from .lexicon import article, plural
 from .phrases import (
+    COMPACT,
     CUE_HINTS,
     CUE_QUESTIONS,
     CUE_REQUESTS,
     DEED_FRAMES,
+    DENIED,
+    GLOSSED,
     HINT_FRAMES,
+    NEGATED,
     OPENERS,
+    RESULTS,
     SEARCHES,
+    SHORT,
     THANKS,
 )
 from .slots import Slot
@@ -29,12 +35,16 @@ def request(
     rng = stage.rng
     opener = "" if plain else rng.choice(OPENERS)
     closer = rng.choice(THANKS) if rng.random() < 0.15 and not plain else ""
+    if tool.cues and rng.random() < 0.35:
+        return opener + sentence(compact(rng, tool, values, about), rng.choice((".", "", "!")))
     if tool.reading:
         return opener + sentence(question_of(rng, tool, values), "?") + closer
     if tool.deed and rng.random() < 0.12:
         return opener + telegram(rng, tool, values, about)
     if tool.deed and rng.random() < 0.28:
         return opener + _hinted(rng, tool, values, about) + closer
+    if tool.deed and rng.random() < 0.2:
+        return opener + _wished(rng, tool, values, about) + closer
     inside, alone = _divided(rng, tool, values)
     core = request_core(rng, tool, inside, about)
     frames = DEED_FRAMES if tool.deed else ("{d}", "please {d}", "can you {d}?", "could you {d}?")
@@ -55,10 +65,10 @@ def request_core(rng: random.Random, tool: RandomTool, values: Values, about: st
         many = rng.choice([plural(word) for word in tool.noun.said])
         return rng.choice(SEARCHES).replace("{n}", many) + inline(rng, tool, values)
     scope = f" {tool.scope}" if tool.scope else ""
-    said = cued(rng, tool, CUE_REQUESTS, identity)
-    if said:
+    said = _glossed(rng, tool, values, named_thing(rng, tool, identity) + about)
+    if not said and (said := cued(rng, tool, CUE_REQUESTS, identity)):
         said += about
-    else:
+    if not said:
         requests = meant(tool, values).requests
         said = rng.choice(requests).replace("{n}", named_thing(rng, tool, identity) + about)
     return (said + scope + inline(rng, tool, rest)).replace(",,", ",")
@@ -82,6 +92,69 @@ def _hinted(rng: random.Random, tool: RandomTool, values: Values, about: str) ->
         follow = rng.choice(("Please see to it", "Take care of that", "Could you handle it"))
         frame = "{h} " + follow + scope + inline(rng, tool, inside) + "."
     return frame.format(h=sentence(hint, end)) + _alone(rng, tool, alone)
+
+
+def _glossed(rng: random.Random, tool: RandomTool, values: Values, thing: str) -> str:
+    """Say which way a tool is to turn by a word of its description; nothing without such words."""
+    word = turn_word(rng, tool, values)
+    if not word or rng.random() < 0.4:
+        return ""
+    return rng.choice(GLOSSED).format(n=thing, w=word)
+
+
+def turn_word(rng: random.Random, tool: RandomTool, values: Values) -> str:
+    """Return a word that the tool's description gives for the toggle's value, if it does."""
+    for s in tool.slots:
+        if s.kind == "toggle" and s.key in values and s.glosses:
+            return rng.choice(next(w for v, w in s.glosses if v == values[s.key].json))
+    return ""
+
+
+def compact(rng: random.Random, tool: RandomTool, values: Values, about: str = "") -> str:
+    """Say only a cue and the values: "kiln house draught 40 percent"."""
+    identity = {k: v for k, v in values.items() if _slot(tool, k).kind in IDENTITY}
+    rest = {k: v for k, v in values.items() if k not in identity and not turned(tool, k)}
+    turn = turn_word(rng, tool, values)
+    if not turn and tool.opposite:
+        turn = rng.choice(meant(tool, values).stems).replace("_", " ")
+    long = rng.random() < 0.5
+    said = [filled(rng.choice(_slot(tool, k).inline), v) if long else v.said
+            for k, v in rest.items()]  # fmt: skip
+    said = [part.lstrip(", ") for part in (turn, *said, tool.scope) if part]
+    place = rng.choice((" and ", ", ")).join(v.said for v in identity.values())
+    if not place or any("code" in _slot(tool, k).kind for k in identity):
+        place = f"{rng.choice(tool.noun.said)} {place}"
+    where = place + about
+    text = rng.choice(COMPACT if said else SHORT).format(
+        i=where, c=_inflected(rng, rng.choice(tool.cues)), r=" ".join(said)
+    )
+    return " ".join(text.split())
+
+
+def _inflected(rng: random.Random, cue: str) -> str:
+    if rng.random() < 0.75:
+        return cue
+    return rng.choice((plural(cue), f"{cue}ing", f"{cue}ed", f"{cue}er"))
+
+
+def _wished(rng: random.Random, tool: RandomTool, values: Values, about: str) -> str:
+    """Say what shall be so, or what shall not: "make sure the kiln called Bertha is running"."""
+    assert tool.deed is not None
+    identity = {k: v for k, v in values.items() if _slot(tool, k).kind in IDENTITY}
+    rest = {k: v for k, v in values.items() if k not in identity}
+    thing = named_thing(rng, tool, identity) + about
+    deed = meant(tool, values)
+    core = rng.choice(deed.reports)
+    frames: tuple[str, ...] = RESULTS
+    undone = tool.opposite if deed is tool.deed else tool.deed
+    if undone and rng.random() < 0.5:
+        wish = rng.random() < 0.6
+        core = rng.choice(undone.requests if wish else undone.reports)
+        frames = NEGATED if wish else DENIED
+    core = core.replace("{N}", thing).replace("{n}", thing)
+    core = core[0].lower() + core[1:]
+    said = rng.choice(frames).format(r=core, d=core)
+    return sentence(said + (f" {tool.scope}" if tool.scope else "") + inline(rng, tool, rest), ".")
 
 
 def telegram(rng: random.Random, tool: RandomTool, values: Values, about: str) -> str:
@@ -113,7 +186,8 @@ def cued(rng: random.Random, tool: RandomTool, frames: tuple[str, ...], values: 
     if not tool.cues or rng.random() < 0.3:
         return ""
     thing = f" of the {rng.choice(tool.noun.said)}" if rng.random() < 0.3 else ""
-    return rng.choice(frames).format(c=rng.choice(tool.cues)) + thing + inline(rng, tool, values)
+    cue = _inflected(rng, rng.choice(tool.cues))
+    return rng.choice(frames).format(c=cue) + thing + inline(rng, tool, values)
 
 
 def named_thing(rng: random.Random, tool: RandomTool, values: Values) -> str:

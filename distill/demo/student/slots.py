@@ -25,8 +25,11 @@ TOGGLES = ("wanted_state", "is_active", "go_ahead", "turned_up", "put_to_use")
 VAGUE = {
     "person": ("for somebody", "for one of the others", "for a friend of mine"),
     "spot": ("somewhere", "at some place", "in the usual place"),
-    "spot_enum": ("in one of the areas", "somewhere", "in my favourite place", "in an area"),
-    "spots_list": ("in some of the areas", "in one or two places"),
+    "spot_enum": (
+        "in one of the areas", "somewhere", "in my favourite place", "in an area", "in some corner",
+        "in one of the places", "at one of the spots", "in one of them",
+    ),
+    "spots_list": ("in some of the areas", "in one or two places", "in one of the areas"),
     "day": ("on some day", "one of these days", "on another day"),
     "clock": ("at some hour", "at a better time", "at another time"),
     "moment": ("at some point", "at a better moment"),
@@ -41,6 +44,14 @@ VAGUE = {
     "named": ("one of them", "a certain one"),
     "code": ("one of them", "a certain one"),
     "wording": ("with other words", "with a new text"),
+    "hours_span": ("every Monday", "on weekdays", "on Tuesdays and Saturdays", "at the weekend"),
+    "stretch": ("from next Friday on", "until the end of the month", "for a few days"),
+    "contact": ("with my sister as the contact", "with a contact"),
+    "box": ("of another size", "somewhat wider"),
+    "weekdays": ("on certain days of the week", "every few days"),
+    "parts": ("with some parts", "with the usual parts"),
+    "kg": ("with another weight",), "degrees": ("at another angle", "a bit further"),
+    "cm": ("a bit longer",), "litres": ("with a bit more in it",), "points": ("with more points",),
 }  # fmt: skip
 
 
@@ -58,6 +69,8 @@ class Slot:
     required: bool = True
     vague: tuple[str, ...] = ()
     """Ways to hint at the value without giving it."""
+    glosses: tuple[tuple[Any, tuple[str, ...]], ...] = ()
+    """Values (JSON) with the words that the description gives for them."""
 
     def optional(self, rng: random.Random, world: World) -> Slot:
         """Return the slot as one that may be left out, often with a default."""
@@ -75,7 +88,7 @@ class Slot:
 def slot(rng: random.Random, kind: str, noun: lexicon.Noun) -> Slot:
     """Make a parameter of the given kind (a row of `kinds`, "choice" or "flag")."""
     if kind == "choice":
-        return _choice(rng)
+        return glossed(rng, _choice(rng)) if rng.random() < 0.4 else _choice(rng)
     if kind == "flag":
         return _flag(rng)
     names, abouts, inline, alone, questions = _KIND_ROWS[kind]
@@ -95,6 +108,34 @@ def slot(rng: random.Random, kind: str, noun: lexicon.Noun) -> Slot:
         tuple(q.replace("{n}", noun.name) for q in questions),
         vague=VAGUE.get(kind, ()),
     )
+
+
+def glossed(rng: random.Random, made: Slot) -> Slot:
+    """Add to the description which words stand for which value of a choice or a toggle."""
+    known = lexicon.words(lexicon.EVERYDAY) + lexicon.words(lexicon.ADJECTIVES)
+    values = made.schema.get("enum", [True, False])
+    glosses = tuple(
+        (value, tuple(
+            rng.choice(known) if rng.random() < 0.7 else lexicon.invented(rng)
+            for _ in range(rng.choice((1, 2, 2, 3, 4)))
+        )) for value in values
+    )  # fmt: skip
+    told = "; ".join(f"{str(value).lower()}: {', '.join(words)}" for value, words in glosses)
+    about = made.schema.get("description", "")
+    if made.kind != "toggle" and rng.random() < 0.5:
+        about = ""
+    schema = made.schema | {"description": f"{about} {told[0].upper()}{told[1:]}.".strip()}
+    words = dict(glosses)
+
+    def draw(rng: random.Random, world: World) -> Value:
+        value = made.draw(rng, world)
+        if made.kind == "toggle" or rng.random() < 0.3:
+            return value
+        said = rng.choice(words[value.json])
+        form = rng.choice(("{w}", "{w}", "the {w} one", "with {w}", "it is {w}", "for {w}"))
+        return Value(value.json, form.format(w=said), value.echo)
+
+    return replace(made, schema=schema, draw=draw, glosses=glosses)
 
 
 def toggle(rng: random.Random, on: str, off: str) -> Slot:

@@ -17,7 +17,7 @@ from . import lexicon
 from .actions import OPPOSITES, Deed, Reading, deeds, readings
 from .lexicon import Noun
 from .makers import World
-from .slots import TERSE, Slot, shared, slot, toggle
+from .slots import TERSE, Slot, glossed, shared, slot, toggle
 
 IDENTITY = (
     "code",
@@ -173,8 +173,10 @@ class Maker:
             return [self._cued(self._reading(noun))]
         if kind < 0.27:
             return [self._search(noun)]
-        if kind < 0.42:
-            return [self._switch(noun)]
+        if kind < 0.45:
+            tool = self._cued(self._switch(noun))
+            coded = any(s.kind == "code" and s.required for s in tool.slots)
+            return [tool, self._search(noun, small=True)] if coded else [tool]
         tool = self._deed(noun, self.rng.choice(deeds()))
         if kind < 0.65:
             coded = any(s.kind == "code" and s.required for s in tool.slots)
@@ -184,7 +186,7 @@ class Maker:
     def _cued(self, tool: RandomTool) -> RandomTool:
         """Let some descriptions list what the tool is for."""
         rng = self.rng
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             return tool
         cues = tuple(itertools.islice(self.cues, rng.choice((2, 3, 3, 4, 5))))
         about = tool.description.rstrip(".")
@@ -221,6 +223,8 @@ class Maker:
         pair = rng.choice(OPPOSITES)
         on, off = (next(d for d in deeds() if d.stems[0] == stem) for stem in pair)
         turned = toggle(rng, rng.choice(on.stems), rng.choice(off.stems))
+        if rng.random() < 0.5:
+            turned = glossed(rng, turned)
         if rng.random() < 0.25:
             turned = replace(
                 turned, required=False, schema=turned.schema | {"default": turned.schema.get(
@@ -281,7 +285,7 @@ class Maker:
             return tuple(slots)
         plain = ("grade", "toggle")
         return tuple(
-            s if s.kind in plain else replace(s, schema=s.schema | {
+            s if s.kind in plain or s.glosses else replace(s, schema=s.schema | {
                 "description": rng.choice(TERSE.get(s.kind, ("Which.", "What.")))
             }) for s in slots
         )  # fmt: skip
