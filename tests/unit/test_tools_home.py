@@ -109,15 +109,15 @@ def test_every_kind_has_many_families(tasks):
     assert all(len(families[kind]) >= 8 for kind in Kind), families
 
 
-def test_every_tool_is_used_alone_and_together(tasks):
-    single = Counter(name for t in tasks if t.kind is Kind.SINGLE for name in t.tools)
-    choose = Counter(name for t in tasks if t.kind is Kind.CHOOSE for name in t.tools)
+def test_every_tool_is_used_alone_and_together(many):
+    single = Counter(name for t in many if t.kind is Kind.SINGLE for name in t.tools)
+    choose = Counter(name for t in many if t.kind is Kind.CHOOSE for name in t.tools)
     families = defaultdict(set)
-    for task in tasks:
+    for task in many:
         for name in task.tools:
             families[name].add(task.family)
     for tool in HOME.toolset.tools:
-        assert single[tool.name] >= 3 and choose[tool.name] >= 1, tool.name
+        assert single[tool.name] >= 15 and choose[tool.name] >= 5, tool.name
         assert len(families[tool.name]) >= 10, tool.name
 
 
