@@ -6,11 +6,12 @@ the row's `TrieMask`. Three exact implementations:
 flex    accelerators: FlexAttention. The mask is computed from one integer a key; tiles that no or
         every query sees are known beforehand, so most tiles are skipped or need no mask. Query
         heads share a KV head without copies of it. The row's length is a multiple of 128.
-blocks  CPU: the row in blocks of 128 queries. The keys a block can see are the path from the root
-        to its first position, and the block itself; they are gathered, so a query costs the length
-        of its own sample and not that of the row. Plain matrix products: on two cores with bfloat16
-        instructions 2.6 times as fast as torch's flash kernel for the CPU, which has none.
-        Probabilities are kept for the backward pass: O(N x sample length) memory a layer.
+blocks  CPU: the row in blocks of queries, cut where the trie branches. The keys a block can see
+        are the path from the root to its first position, and the block itself; they are gathered,
+        so a query costs the length of its own sample and not that of the row. Plain matrix
+        products: on two cores with bfloat16 instructions 2.6 times as fast as torch's flash kernel
+        for the CPU, which has none. Probabilities are kept for the backward pass: O(N x sample
+        length) memory a layer. The last layer answers only the queries somebody asks for.
 dense   SDPA under an [N, N] mask: the reference in tests.
 
 No dropout and no sliding windows.
@@ -18,7 +19,7 @@ No dropout and no sliding windows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -31,17 +32,22 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 NAME = "distill_trie"
-_BLOCK = 128
-"""Queries a block: scores of two thousand keys then stay in the second-level cache."""
+_BLOCK = 256
+"""Most queries of a block: its scores then stay in the caches."""
+_STRIDE = 64
+"""Where the trie does not branch, a block may end after a multiple of so many positions."""
+_BLOCK_COST = 16_000
+"""What a block costs beyond its scores, in scores: some thirty operations on small tensors."""
 ALIGNMENT = 128
 """FlexAttention's tiles: a row on an accelerator is padded to a multiple of it."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive queries and the keys that any of them can see."""
+    """Queries that lie close together, and the keys that any of them can see."""
 
-    queries: slice
+    queries: slice | Tensor
+    """Consecutive ones, or the numbers of some of these."""
     keys: tuple[slice, ...]
     """Runs of the path from the root, then the block itself."""
     first_hidden: int
@@ -53,12 +59,19 @@ class Block:
 class TrieMask:
     """Who sees whom in one row, in the form each implementation wants (made on first use)."""
 
-    def __init__(self, stop: Tensor) -> None:
-        """Take `stop` [N], the end of the subtree below each position."""
+    def __init__(self, stop: Tensor, asked: Tensor | None = None) -> None:
+        """Describe one row.
+
+        Args:
+            stop: [N] end of the subtree below each position.
+            asked: [E] positions whose output of the last layer is used; all when left out.
+        """
         self.stop = stop
+        self.asked = asked
         self._tiles: BlockMask | None = None
         self._dense: Tensor | None = None
         self._blocks: list[Block] | None = None
+        self._asked_blocks: list[Block] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what the model is called with so that its layers see the mask."""
@@ -100,8 +113,18 @@ class TrieMask:
         """Return the blocks of the row, in order."""
         if self._blocks is None:
             stop = self.stop.numpy()
-            self._blocks = [_block(stop, start) for start in range(0, len(stop), _BLOCK)]
+            self._blocks = [_block(stop, start, end) for start, end in pairwise(_cuts(stop))]
         return self._blocks
+
+    def asked_blocks(self) -> list[Block]:
+        """Return the blocks of the row with only the queries that were asked for."""
+        if self.asked is None:
+            return self.blocks()
+        if self._asked_blocks is None:
+            asked = self.asked.unique()  # type: ignore[no-untyped-call]
+            few = (_only(block, asked) for block in self.blocks())
+            self._asked_blocks = [block for block in few if len(block.hidden)]
+        return self._asked_blocks
 
 
 def register() -> None:
@@ -124,7 +147,7 @@ def trie_attention(
     """Attend within a trie row.
 
     Args:
-        module: The attention layer (not used).
+        module: The attention layer.
         query: [1, heads, N, D].
         key: [1, KV heads, N, D]; each serves heads / KV heads queries.
         value: As `key`.
@@ -136,7 +159,10 @@ def trie_attention(
         The output [1, N, heads, D], and None for the weights.
     """
     if trie is not None:
-        return blocks(query, key, value, scaling, trie).transpose(1, 2), None
+        layer: Any = module
+        last = layer.layer_idx == layer.config.num_hidden_layers - 1
+        parts = trie.asked_blocks() if last else trie.blocks()
+        return blocks(query, key, value, scaling, parts).transpose(1, 2), None
     assert attention_mask is not None
     return flex(query, key, value, scaling, attention_mask).transpose(1, 2), None
 
@@ -165,10 +191,10 @@ def dense(query: Tensor, key: Tensor, value: Tensor, scaling: float, trie: TrieM
     )
 
 
-def blocks(query: Tensor, key: Tensor, value: Tensor, scaling: float, trie: TrieMask) -> Tensor:
+def blocks(query: Tensor, key: Tensor, value: Tensor, scaling: float, parts: list[Block]) -> Tensor:
     """Attend block by block; shapes as in `trie_attention`, output as `query`."""
     return _Blocks.apply(  # type: ignore[no-untyped-call,no-any-return]
-        query, key, value, scaling, trie.blocks()
+        query, key, value, scaling, parts
     )
 
 
@@ -178,8 +204,38 @@ def _listed(tiles: Tensor) -> tuple[Tensor, Tensor]:
     return tiles.sum(1, dtype=torch.int32)[None, None], order.int()[None, None]
 
 
-def _block(stop: NDArray[np.int64], start: int) -> Block:
-    end = min(start + _BLOCK, len(stop))
+def _cuts(stop: NDArray[np.int64]) -> list[int]:
+    """Choose where blocks begin so that the row costs least: a shortest path over the places."""
+    places, depth = _places(stop)
+    best, previous = [0.0], [0]
+    for end in range(1, len(places)):
+        first = end - 1
+        while first and places[end] - places[first - 1] <= _BLOCK:
+            first -= 1
+        starts = np.arange(first, end)
+        queries = places[end] - places[starts]
+        costs = np.array(best[first:]) + _BLOCK_COST + queries * (depth[starts] + queries)
+        least = int(costs.argmin())
+        best.append(float(costs[least]))
+        previous.append(first + least)
+    chosen = [len(places) - 1]
+    while chosen[-1] > 0:
+        chosen.append(previous[chosen[-1]])
+    return [int(places[number]) for number in reversed(chosen)]
+
+
+def _places(stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where a block may begin or end, in order, and the length of the path up to there."""
+    index = np.arange(len(stop))
+    # Positions on the path to q: those before it less those whose subtree has ended.
+    depth = index - np.cumsum(np.bincount(stop, minlength=len(stop) + 1))[:-1]
+    branches = np.flatnonzero(np.r_[True, np.diff(depth) != 1])
+    after = index - branches[np.searchsorted(branches, index, "right") - 1]
+    places = np.flatnonzero(after % _STRIDE == 0)
+    return np.append(places, len(stop)), depth[places]
+
+
+def _block(stop: NDArray[np.int64], start: int, end: int) -> Block:
     path = np.flatnonzero(stop[:start] > start)
     keys = np.concatenate([path, np.arange(start, end)])
     queries = np.arange(start, end)[:, None]
@@ -191,8 +247,19 @@ def _block(stop: NDArray[np.int64], start: int) -> Block:
     return Block(slice(start, end), tuple(runs), first, torch.from_numpy(hidden[:, first:]))
 
 
+def _only(block: Block, asked: Tensor) -> Block:
+    """Return a block of consecutive queries with those asked for."""
+    assert isinstance(block.queries, slice)
+    start = block.queries.start
+    inside = asked[(asked >= start) & (asked < block.queries.stop)]
+    return replace(block, queries=inside, hidden=block.hidden[inside - start])
+
+
 class _Blocks(torch.autograd.Function):
-    """Softmax attention block by block; query heads are folded onto the KV head they share."""
+    """Softmax attention block by block; query heads are folded onto the KV head they share.
+
+    The output of a query that is in no block is zero.
+    """
 
     @staticmethod
     def forward(
@@ -201,11 +268,10 @@ class _Blocks(torch.autograd.Function):
         _, heads, length, width = query.shape
         grouped = (query * scaling).view(key.shape[1], -1, length, width)
         keys, values = key[0], value[0]
-        output, kept = torch.empty_like(grouped), []
+        output, kept = torch.zeros_like(grouped), []
         for block in blocks:
             scores = _fold(grouped, block) @ _gather(keys, block).transpose(1, 2)
-            seen_by_all = block.first_hidden
-            late = scores.view(*grouped.shape[:2], -1, scores.shape[-1])[..., seen_by_all:]
+            late = scores.view(*grouped.shape[:2], -1, scores.shape[-1])[..., block.first_hidden :]
             late.masked_fill_(block.hidden, -torch.inf)
             shares = torch.softmax(scores, -1)
             _unfold(output, block, shares @ _gather(values, block))
@@ -218,7 +284,7 @@ class _Blocks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grouped, keys, values, *kept = ctx.saved_tensors
         d_output = grad.reshape(grouped.shape)
-        d_query = torch.empty_like(grouped)
+        d_query = torch.zeros_like(grouped)
         d_key = torch.zeros(keys.shape, dtype=torch.float32)
         d_value = torch.zeros(values.shape, dtype=torch.float32)
         for block, shares in zip(ctx.blocks, kept, strict=True):
@@ -239,8 +305,7 @@ def _fold(x: Tensor, block: Block) -> Tensor:
 
 def _unfold(x: Tensor, block: Block, part: Tensor) -> None:
     """Write a folded block back to its place in [KV heads, group, N, D]."""
-    place = x[:, :, block.queries]
-    place.copy_(part.view(place.shape))
+    x[:, :, block.queries] = part.view(*x.shape[:2], -1, x.shape[-1])
 
 
 def _gather(x: Tensor, block: Block) -> Tensor:

@@ -8,8 +8,8 @@ of the input in the adapter's precision. This one accumulates both products in p
 in the precision of the base; adapters stay float32 in the optimizer and are rounded on use. It is
 peft's own layer otherwise: names, saving, loading and switching the adapter off are unchanged.
 
-The second product is an operator of its own: torch.compile would replace the addition in place by
-one that copies the first product.
+In a compiled layer the second product is an operator of its own: torch.compile would replace the
+addition in place by one that copies the first product.
 """
 
 from __future__ import annotations
@@ -23,14 +23,21 @@ from torch import Tensor, nn
 
 
 @torch.library.custom_op("distill::accumulate", mutates_args={"total"})
-def accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add the product of two matrices to a third, in place."""
+def _operator(total: Tensor, left: Tensor, right: Tensor) -> None:
     total.addmm_(left, right)
 
 
-@accumulate.register_fake
+@_operator.register_fake
 def _(total: Tensor, left: Tensor, right: Tensor) -> None:
     return None
+
+
+def accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add the product of two matrices to a third, in place."""
+    if torch.compiler.is_compiling():
+        _operator(total, left, right)
+    else:
+        total.addmm_(left, right)
 
 
 def lora_config(rank: int, alpha: float) -> LoraConfig:
@@ -87,8 +94,10 @@ class _LoraProduct(torch.autograd.Function):
         flat, weight, a, b, low = ctx.saved_tensors
         grad_flat = grad.reshape(-1, grad.shape[-1])
         d_low = grad_flat @ b
-        d_x = grad_flat @ weight
-        accumulate(d_x, d_low, a)
         d_a = (d_low.T @ flat).float()
         d_b = (grad_flat.T @ low).float() * ctx.scale
+        if not ctx.needs_input_grad[0]:  # the first layer reads frozen embeddings
+            return None, None, None, d_a, d_b, None
+        d_x = grad_flat @ weight
+        accumulate(d_x, d_low, a)
         return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None

@@ -7,11 +7,13 @@ is predicted from reach the head, and the logits exist for a few of them at a ti
 the model is what it was, so it can still generate.
 
 On a GPU every layer is compiled: one graph for all layers, a second that fits any row length as
-soon as a second length is seen.
+soon as a second length is seen. On a CPU the last layer's MLP is computed for these positions only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import MethodType
 from typing import Any
 
@@ -61,13 +63,32 @@ def prepare(model: PreTrainedModel, *, compiled: bool) -> PreTrainedModel:
         for unused in ("labels", "return_dict"):  # peft hands them on, mostly as None
             kwargs.pop(unused, None)
         sources, labels = edges
-        hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state[0]
+        on_cpu = "trie" in kwargs
+        with _answering_only(self, sources.unique()) if on_cpu else nullcontext():
+            hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state[0]
         return log_probs(hidden[sources], self.get_output_embeddings().weight, labels)
 
     model.forward = MethodType(forward, model)
     if compiled:
         compile_layers(model)
     return model
+
+
+@contextmanager
+def _answering_only(model: Any, asked: Tensor) -> Iterator[None]:
+    """Compute the last layer's MLP only at some positions; it adds nothing to the others."""
+    mlp = model.base_model.layers[-1].mlp
+    whole = mlp.forward
+
+    def forward(x: Tensor) -> Tensor:
+        answers = whole(x.index_select(1, asked))
+        return torch.zeros_like(x).index_copy(1, asked, answers)
+
+    mlp.forward = forward
+    try:
+        yield
+    finally:
+        del mlp.forward
 
 
 def compile_layers(model: PreTrainedModel, **options: Any) -> None:
@@ -96,35 +117,46 @@ def log_probs(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
 
 
 class _LogProbs(torch.autograd.Function):
-    """Log-softmax at one index, over chunks of rows; the backward pass computes logits anew."""
+    """Log-softmax at one index, over chunks of rows.
+
+    Under a frozen head the gradient of a row is known up to its factor as soon as its logits are:
+    it is computed with them. Where the head is trained, the backward pass computes logits anew.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
         chosen = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
-        norm = torch.empty_like(chosen)
+        wants_hidden, ctx.wants_weight, _ = ctx.needs_input_grad
+        slope = torch.empty_like(hidden) if wants_hidden and not ctx.wants_weight else None
         for part in _chunks(len(labels), len(weight)):
-            logits = nn.functional.linear(hidden[part], weight).float()
-            norm[part] = logits.logsumexp(-1)
-            chosen[part] = logits.gather(-1, labels[part, None])[:, 0] - norm[part]
-        ctx.save_for_backward(hidden, weight, labels, norm)
+            logits = nn.functional.linear(hidden[part], weight)
+            shares = torch.log_softmax(logits, -1, dtype=torch.float32)
+            chosen[part] = shares.gather(-1, labels[part, None])[:, 0]
+            if slope is not None:
+                slope[part] = _less_one(shares.exp_(), labels[part]).to(weight.dtype) @ weight
+        ctx.save_for_backward(*((slope,) if slope is not None else (hidden, weight, labels)))
         return chosen
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, labels, norm = ctx.saved_tensors
+        if not ctx.wants_weight:
+            (slope,) = ctx.saved_tensors
+            return (slope * -grad[:, None]).to(slope.dtype), None, None
+        hidden, weight, labels = ctx.saved_tensors
         d_hidden = torch.empty_like(hidden)
-        wants_weight = ctx.needs_input_grad[1]
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32)
         for part in _chunks(len(labels), len(weight)):
-            logits = nn.functional.linear(hidden[part], weight).float()
-            scale = grad[part, None]
-            d_logits = logits.sub_(norm[part, None]).exp_().mul_(-scale)
-            d_logits.scatter_add_(-1, labels[part, None], scale)
-            d_logits = d_logits.to(weight.dtype)
+            logits = nn.functional.linear(hidden[part], weight)
+            shares = torch.softmax(logits, -1, dtype=torch.float32)
+            d_logits = (_less_one(shares, labels[part]) * -grad[part, None]).to(weight.dtype)
             d_hidden[part] = d_logits @ weight
-            if d_weight is not None:
-                d_weight += d_logits.T @ hidden[part]
-        return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None
+            d_weight += d_logits.T @ hidden[part]
+        return d_hidden, d_weight.to(weight.dtype), None
+
+
+def _less_one(shares: Tensor, labels: Tensor) -> Tensor:
+    """Subtract 1 from the probability of each row's label, in place."""
+    return shares.scatter_add_(-1, labels[:, None], shares.new_full((len(labels), 1), -1.0))
 
 
 def _chunks(rows: int, width: int) -> list[slice]:

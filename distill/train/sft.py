@@ -170,7 +170,7 @@ def edge_log_probs(model: nn.Module, row: dict[str, Tensor]) -> Tensor:
         input_ids=row["ids"][None],
         position_ids=row["depth"][None],
         edges=(row["sources"], row["labels"]),
-        **TrieMask(row["stop"]).arguments(),
+        **TrieMask(row["stop"], row["sources"]).arguments(),
     )
     return found
 

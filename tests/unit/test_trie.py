@@ -276,8 +276,21 @@ def test_blocks_attend_as_the_dense_mask_does() -> None:
     for attend in (attention.dense, attention.blocks):
         torch.manual_seed(0)
         given = [torch.randn(shape, requires_grad=True) for shape in shapes]
-        output = attend(*given, 0.3, mask)
+        output = attend(*given, 0.3, mask if attend is attention.dense else mask.blocks())
         (output * torch.randn(output.shape)).sum().backward()
         results.append([output.detach(), *(x.grad for x in given)])
     for left, right in zip(*results, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
+
+
+def test_the_last_layer_answers_those_who_asked_as_it_would_all() -> None:
+    (row,) = pack(random_samples(4), 100_000)
+    asked = torch.from_numpy(row.sources)
+    mask = attention.TrieMask(torch.from_numpy(row.stop), asked)
+    torch.manual_seed(0)
+    given = [torch.randn(1, heads, len(row.ids), 8) for heads in (4, 2, 2)]
+    whole = attention.blocks(*given, 0.3, mask.blocks())
+    few = attention.blocks(*given, 0.3, mask.asked_blocks())
+    torch.testing.assert_close(few[:, :, asked], whole[:, :, asked])
+    others = torch.ones(len(row.ids), dtype=torch.bool).index_fill(0, asked, False)
+    assert others.any() and not few[:, :, others].any()
