@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError, model_validator
 
 from distill.audit import Audit
+from distill.calibration import JudgeReport
 from distill.chat import from_chat, to_chat
 from distill.errors import DatasetError
 from distill.types import AssistantMessage, Example, Frozen, Message, Task, Tool
@@ -81,6 +82,8 @@ class DatasetInfo(Frozen):
     """SHA-256 (16 hex digits) over train.jsonl and validation.jsonl."""
     audit: Audit | None = None
     """What reviewing a sample of it found; None: made before there were reviews."""
+    judge: JudgeReport | None = None
+    """What a judge found; None: there was none."""
 
 
 class Pair(Frozen):

@@ -128,14 +128,13 @@ class Assembly:
         return split_families([*self.tasks, *self.survey.others.values()], wanted, shares.seed)
 
     def decide(self, split_of: Mapping[str, str]) -> list[Decision]:
-        """Decide about every trace, in order.
+        """Decide about every trace, in order; the mix is left to `thinned`.
 
         Args:
             split_of: Family -> split.
         """
-        judge = _Comparison(self.settings, self.agreement, self.suites)
-        decisions = [judge.decide(one, split_of[one.family]) for one in self.screened()]
-        return _thinned(decisions, self.settings.mix)
+        comparison = _Comparison(self.settings, self.agreement, self.suites)
+        return [comparison.decide(one, split_of[one.family]) for one in self.screened()]
 
     def reviews(
         self, decisions: Iterable[Decision], split_of: Mapping[str, str]
@@ -227,7 +226,7 @@ def quotas(available: Mapping[str, int], wanted: Mapping[str, float]) -> dict[st
     }
 
 
-def _thinned(decisions: list[Decision], mix: Mapping[Kind, float]) -> list[Decision]:
+def thinned(decisions: list[Decision], mix: Mapping[Kind, float]) -> list[Decision]:
     """Drop training rows of kinds in excess; which ones depends on their keys alone."""
     if not mix:
         return decisions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from distill.calibration import JudgeReport
 from distill.dataset import DatasetInfo
 from distill.filter.reviews import audit_section
 from distill.filter.split import SPLITS, TRAIN
@@ -56,6 +57,8 @@ def warnings(info: DatasetInfo, wanted_kinds: Iterable[Kind]) -> list[str]:
                 f"{reached:.0%} of the training rows are of kind {kind}, {share:.0%} were wanted; "
                 "collect more tasks of it."
             )
+    if info.judge and not info.judge.calibration.passed:
+        found.append(f"The judge {info.judge.model} was {info.judge.calibration.in_words()}.")
     if not info.counts["cases"]:
         found.append("No case is held out, so nothing can be measured; add task families.")
     return found
@@ -100,6 +103,7 @@ def card(info: DatasetInfo, tools: Mapping[str, Mapping[str, int]], worries: Seq
         _dropped(info.rejected),
         "## Contamination",
         _contamination(info),
+        *_judge(info.judge),
         "## Audit",
         audit_section(info.audit),
         "## How rows were chosen",
@@ -140,6 +144,29 @@ def _mix(info: DatasetInfo) -> list[str]:
         for kind, share in sorted(info.mix.items())
     ]
     return ["## Mix of the training rows", _table(["kind", "wanted", "reached"], rows)]
+
+
+def _judge(report: JudgeReport | None) -> list[str]:
+    """Return what a judge was worth on planted errors and what it found, where there was one."""
+    if report is None:
+        return []
+    calibration = report.calibration
+    told = (
+        f"It read {SCOPES[report.scope]}: {report.judged} judged, {report.wrong} of them found "
+        f"wrong and dropped, {report.unreadable} kept for want of an answer that could be read."
+        if calibration.passed
+        else "It judged nothing in this data set."
+    )
+    return [
+        "## Judge",
+        f"{report.model}: {calibration.in_words()}. {told}",
+        _table(["on planted errors", ""], [list(row) for row in calibration.rows]),
+        "Every planted error stands beside the right answer to the same prompt, so every second "
+        "answer of the calibration is wrong; where fewer are, precision is lower.",
+    ]
+
+
+SCOPES = {"all": "every kept trace", "unexpected": "kept traces of tasks without expectations"}
 
 
 def _pairs(info: DatasetInfo) -> str:

@@ -31,7 +31,7 @@ from distill.types import (
     digest,
 )
 
-_ACTIONS = {Kind.MISSING: "ask", Kind.NO_TOOL: "abstain", Kind.CHAT: "answer"}
+ACTIONS = {Kind.MISSING: "ask", Kind.NO_TOOL: "abstain", Kind.CHAT: "answer"}
 """What is right where no expectation says so."""
 
 
@@ -147,7 +147,7 @@ def _mechanical(subject: Subject, index: int, rng: random.Random) -> Pair | None
     if not isinstance(chosen, AssistantMessage) or not (chosen.tool_calls or first):
         return None  # the closing words after calls
     said = " ".join(m.content for m in subject.messages[:index] if isinstance(m, UserMessage))
-    action = expectation.action if expectation else _ACTIONS.get(subject.trace.task.kind)
+    action = expectation.action if expectation else ACTIONS.get(subject.trace.task.kind)
     found = mistaken(Situation(chosen, said, expectation, subject.toolset, rng), action)
     if found is None:
         return None
