@@ -248,8 +248,12 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
 def dataset_hash(folder: Path) -> str:
     """Hash the files training reads."""
-    content = b"".join((folder / name).read_bytes() for name in (TRAIN, VALIDATION))
-    return hashlib.sha256(content).hexdigest()[:16]
+    content = hashlib.sha256()
+    for name in (TRAIN, VALIDATION):
+        with (folder / name).open("rb") as file:
+            while part := file.read(2**20):
+                content.update(part)
+    return content.hexdigest()[:16]
 
 
 def _checked(path: Path, number: int, read: Callable[[Any], T], value: Any) -> T:

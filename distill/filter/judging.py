@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 from distill.calibration import Calibration, JudgeReport, KindCount
@@ -19,7 +20,7 @@ from distill.dataset import example_from_row
 from distill.filter.assembly import DROPPED, Assembly, Decision
 from distill.filter.planting import Nursery, Planted
 from distill.filter.reviews import judge_reviewed
-from distill.filter.screening import Screened
+from distill.filter.screening import Screened, tools_text
 from distill.filter.sieve import Sieve
 from distill.filter.subject import Rules, Subject
 from distill.judge import Exhibit, Judge, JudgeEstimate, Opinion, estimate, size_of
@@ -50,10 +51,15 @@ class _Bench:
         assert self.config.filter.judge is not None
         return self.config.filter.judge
 
+    @cached_property
+    def tools(self) -> str:
+        """The tool set, as data set files hold it."""
+        return tools_text(self.loaded.toolset.tools)
+
     def kept(self) -> Iterator[tuple[int, Screened]]:
         """Yield (index, trace) of what there is to judge: what a person has decided stays so."""
         every = self.settings.scope == "all"
-        pairs = zip(self.assembly.screened(), self.decisions, strict=True)
+        pairs = zip(self.assembly.screened(bodies=True), self.decisions, strict=True)
         for number, (one, decision) in enumerate(pairs):
             if decision.fate != DROPPED and one.review is None and (every or not one.expects):
                 yield number, one
@@ -138,7 +144,7 @@ def judging_estimate(
         kept = [
             size_of(one)
             for batch in _batches(bench.kept())
-            for one in judge.unknown([_exhibit(trace) for _, trace in batch])
+            for one in judge.unknown([_exhibit(trace, bench.tools) for _, trace in batch])
         ]
         return estimate(bench.settings, planted), estimate(bench.settings, kept)
 
@@ -175,7 +181,7 @@ def _applied(
     decisions = list(bench.decisions)
     judged = wrong = unreadable = 0
     for batch in _batches(bench.kept()):
-        for (number, _), opinion in zip(batch, _opinions(judge, batch), strict=True):
+        for (number, _), opinion in zip(batch, _opinions(judge, batch, bench.tools), strict=True):
             if opinion is None:
                 unreadable += 1
                 continue
@@ -192,9 +198,11 @@ def _applied(
     return decisions, report.model_copy(update=update)
 
 
-def _opinions(judge: Judge, batch: Sequence[tuple[int, Screened]]) -> Sequence[Opinion | None]:
+def _opinions(
+    judge: Judge, batch: Sequence[tuple[int, Screened]], tools: str
+) -> Sequence[Opinion | None]:
     """Return the opinions on a batch; none where some would have to be asked for and may not."""
-    return judge.judge([_exhibit(one) for _, one in batch]) or [None] * len(batch)
+    return judge.judge([_exhibit(one, tools) for _, one in batch]) or [None] * len(batch)
 
 
 def _verdict(opinion: Opinion) -> Verdict:
@@ -204,9 +212,8 @@ def _verdict(opinion: Opinion) -> Verdict:
     return Verdict(ok=False, stage=STAGE, code=code, detail=reason)
 
 
-def _exhibit(one: Screened) -> Exhibit:
-    assert one.row is not None
-    example = example_from_row(json.loads(one.row.text))
+def _exhibit(one: Screened, tools: str) -> Exhibit:
+    example = example_from_row(json.loads(one.body.row.text(tools)))
     return Exhibit(one.key, example.messages, example.tools)
 
 

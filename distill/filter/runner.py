@@ -105,7 +105,8 @@ def build_dataset(config: Config) -> Report:
         wanted = [task for task in assembly.asked if task.kind not in config.filter.drop_kinds]
         assembly.suites.count_tools(loaded.toolset.tools)
         with written_aside(config.dataset_dir) as aside:
-            writer = Writer(assembly, config.filter.augment, _foreign_tools(config, loaded))
+            foreign = _foreign_tools(config, loaded)
+            writer = Writer(assembly, loaded.toolset, config.filter.augment, foreign)
             tally = writer.write(aside, decisions, split_of, wanted)
             audit = audit_of(config, assembly.reviews(decisions, split_of))
             info = _info(config, loaded, assembly, tally, audit)
