@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from distill.calibration import JudgeReport
@@ -50,18 +51,30 @@ def warnings(info: DatasetInfo, wanted_kinds: Iterable[Kind]) -> list[str]:
             f"{rows} training rows are below the {TOOL_ROWS} that tool calling usually takes; "
             "expect gaps, or collect more tasks."
         )
-    for kind, share in info.mix.items():
-        reached = trained.get(kind, 0) / rows if rows else 0.0
-        if reached < share - MIX_TOLERANCE:
-            found.append(
-                f"{reached:.0%} of the training rows are of kind {kind}, {share:.0%} were wanted; "
-                "collect more tasks of it."
-            )
+    found += [text for kind in info.mix if (text := _off_mix(info, kind))]
     if info.judge and not info.judge.calibration.passed:
         found.append(f"The judge {info.judge.model} was {info.judge.calibration.in_words()}.")
     if not info.counts["cases"]:
         found.append("No case is held out, so nothing can be measured; add task families.")
     return found
+
+
+def _off_mix(info: DatasetInfo, kind: str) -> str | None:
+    """Return how far a kind is from the wanted mix, and what would bring it there."""
+    rows, count, share = info.counts["train"], info.kinds[TRAIN].get(kind, 0), info.mix[kind]
+    reached = count / rows
+    told = f"{reached:.0%} of the training rows are of kind {kind}, {share:.0%} were wanted"
+    if reached < share - MIX_TOLERANCE or (share and not count):
+        if share == 1:
+            return f"{told}; there are rows of other kinds that filter.mix does not name."
+        needed = math.ceil(share / (1 - share) * (rows - count)) - count
+        return f"{told}; it takes {needed} rows more: collect more tasks of it."
+    if reached > share + MIX_TOLERANCE:
+        return (
+            f"{told}; kinds are thinned to half of all rows at most: collect more tasks of the "
+            "others."
+        )
+    return None
 
 
 def card(info: DatasetInfo, tools: Mapping[str, Mapping[str, int]], worries: Sequence[str]) -> str:
