@@ -4,11 +4,13 @@ Traces of the home tool set are collected with the embedded teacher's script, re
 closing words until there are enough, and stored. Then, each in a process of its own on the same
 traces with two processes:
 
-    filter   `distill filter`: every check, duplicates, pairs, split, all files
     map      `datasets.map` with what a script would check: tool exists, arguments parse, jsonschema
+    checks   the same three checks as `distill` makes them, on the traces in the store
+    filter   `distill filter`: every check, duplicates, pairs, split, all files
 
 Memory is the largest sum over the process and its children (resident set), sampled; `tenth` is the
-filter with a tenth of the traces, to show how it grows.
+filter with a tenth of the traces, to show how it grows. All processes import from one venv, so part
+of what is resident in each is the same.
 
     python benchmarks/filter_scale.py [--traces 100000] [--tasks 1000]
 
@@ -24,16 +26,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
 from filter_damage import ROOT, World, collect
 
 from distill.config import load_config
+from distill.matching import call_problem
+from distill.toolsets import load_toolset
 from distill.traces import Owed, Trace, TraceStore
-from distill.types import AssistantMessage
+from distill.types import AssistantMessage, ToolSet
 
 CORES = 2
 CONFIG = """
@@ -90,12 +97,47 @@ def run_filter(config: Path) -> None:
     print(report.kept)
 
 
+def run_checks(config: Path) -> None:
+    """Check the calls of the same traces, in order; keep what passes."""
+    kept = 0
+    context = get_context("spawn")
+    with (
+        TraceStore.open(load_config(config).store_url) as store,
+        (config.parent.parent / "checked.jsonl").open("w") as file,
+        ProcessPoolExecutor(CORES, context, _load_tools) as pool,
+    ):
+        waiting: deque[tuple[list[str], Future[list[bool]]]] = deque()
+        texts = store.trace_texts()
+        while True:
+            if batch := list(islice(texts, 500)):
+                waiting.append((batch, pool.submit(_passing, batch)))
+            if not waiting:
+                break
+            if len(waiting) > 2 * CORES or not batch:
+                done, verdicts = waiting.popleft()
+                passed = [text for text, ok in zip(done, verdicts.result(), strict=True) if ok]
+                file.writelines(f"{text}\n" for text in passed)
+                kept += len(passed)
+    print(kept)
+
+
+_toolsets: list[ToolSet] = []
+
+
+def _load_tools() -> None:
+    _toolsets.append(load_toolset(ROOT / "tools" / "home").toolset)
+
+
+def _passing(texts: list[str]) -> list[bool]:
+    traces = (Trace.model_validate_json(text) for text in texts)
+    return [not any(call_problem(c, _toolsets[0]) for c in trace.calls) for trace in traces]
+
+
 def run_map(config: Path) -> None:
     """Check the same traces with `datasets`."""
     from datasets import load_dataset
     from jsonschema import Draft202012Validator
 
-    from distill.toolsets import load_toolset
     from distill.toolsets.arguments import FORMATS
 
     tools = load_toolset(ROOT / "tools" / "home").toolset.tools
@@ -161,7 +203,7 @@ def main() -> None:
     parser.add_argument("--run", nargs=2, metavar=("STEP", "CONFIG"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
-        step = {"filter": run_filter, "map": run_map}[options.run[0]]
+        step = {"filter": run_filter, "checks": run_checks, "map": run_map}[options.run[0]]
         step(Path(options.run[1]))
         return
     world = collect("home", options.tasks, 0)
@@ -169,6 +211,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         full = prepare(Path(name) / "full", world, options.traces, options.tasks)
         found["map"] = measured("map", full)
+        found["checks"] = measured("checks", full)
         found["filter"] = measured("filter", full)
         tenth = prepare(Path(name) / "tenth", world, options.traces // 10, options.tasks)
         found["tenth"] = measured("filter", tenth)
@@ -176,9 +219,11 @@ def main() -> None:
     print(f"{'':10}{'seconds':>10}{'peak MiB':>10}{'kept':>10}")
     for step, row in found.items():
         print(f"{step:10}{row['seconds']:>10}{row['peak_mib']:>10}{row['kept']:>10}")
-    ratio = found["filter"]["seconds"] / found["map"]["seconds"]
+    against = {f"{step}_to_map": round(found[step]["seconds"] / found["map"]["seconds"], 2)
+               for step in ("checks", "filter")}  # fmt: skip
     rate = options.traces / found["filter"]["seconds"]
-    print(json.dumps({"traces": options.traces, **found, "ratio": round(ratio, 2),
+    print(", ".join(f"{name.replace('_', ' ')}: {ratio}" for name, ratio in against.items()))
+    print(json.dumps({"traces": options.traces, "cores": CORES, **found, **against,
                       "traces_per_second": round(rate)}))  # fmt: skip
 
 

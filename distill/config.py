@@ -105,6 +105,25 @@ class TeacherConfig(Section):
     """Overrides the bundled price table."""
 
 
+class JudgeConfig(TeacherConfig):
+    """A model that reads what the other checks have kept, if it finds the errors planted for it.
+
+    Its calls are in the store's ledger and under `collect.budget_usd`.
+    """
+
+    scope: Literal["all", "unexpected"] = "all"
+    """What it reads: all kept traces, or those whose task does not say what is right."""
+    calibration: int = Field(default=100, ge=20)
+    """Errors planted to find out what it is worth, each beside the right answer."""
+    min_precision: float = Field(default=0.8, ge=0, le=1)
+    """Least precision on planted errors, by the lower end of its 95% interval; below it the judge
+    is not used."""
+    min_recall: float = Field(default=0.5, ge=0, le=1)
+    """Least recall on them, in the same way."""
+    concurrency: int = Field(default=16, ge=1)
+    """Most calls in flight."""
+
+
 class CollectConfig(Section):
     """How episodes are run and stored."""
 
@@ -189,6 +208,8 @@ class FilterConfig(Section):
     replay: bool = False
     """Execute every call again and drop traces whose results differ; only for tools without side
     effects outside their environment."""
+    judge: JudgeConfig | None = None
+    """Let a model judge what the checks cannot: costs money (`distill filter --dry-run`)."""
     mix: dict[Kind, float] = {}
     """Wanted share of kinds among the training rows; other kinds share the rest. Kinds in excess
     are thinned, to half of all rows at most."""

@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError, model_validator
 
 from distill.audit import Audit
+from distill.calibration import JudgeReport
 from distill.chat import from_chat, to_chat
 from distill.errors import DatasetError
 from distill.types import AssistantMessage, Example, Frozen, Message, Task, Tool
@@ -81,6 +82,8 @@ class DatasetInfo(Frozen):
     """SHA-256 (16 hex digits) over train.jsonl and validation.jsonl."""
     audit: Audit | None = None
     """What reviewing a sample of it found; None: made before there were reviews."""
+    judge: JudgeReport | None = None
+    """What a judge found; None: there was none."""
 
 
 class Pair(Frozen):
@@ -245,8 +248,12 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
 def dataset_hash(folder: Path) -> str:
     """Hash the files training reads."""
-    content = b"".join((folder / name).read_bytes() for name in (TRAIN, VALIDATION))
-    return hashlib.sha256(content).hexdigest()[:16]
+    content = hashlib.sha256()
+    for name in (TRAIN, VALIDATION):
+        with (folder / name).open("rb") as file:
+            while part := file.read(2**20):
+                content.update(part)
+    return content.hexdigest()[:16]
 
 
 def _checked(path: Path, number: int, read: Callable[[Any], T], value: Any) -> T:

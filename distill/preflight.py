@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.config import Config
+from distill.config import Config, JudgeConfig
 from distill.errors import DistillError
+from distill.judge import Range, estimate, size_of_task
 from distill.student.base import find_base, load_tokenizer
 from distill.student.families import family_of
 from distill.teachers import is_hosted, price_of
@@ -61,6 +62,8 @@ def inspect(config: Config) -> Iterator[Finding]:
         yield from _toolset(loaded)
         yield from _tasks(config, loaded)
     yield from _teacher(config)
+    if config.filter.judge is not None:
+        yield from _judge(config, config.filter.judge, loaded)
     yield from _student(config)
     if loaded and Path(config.base_model).is_dir():
         yield from _prompt(config, loaded)
@@ -121,6 +124,39 @@ def _teacher(config: Config) -> Iterator[Finding]:
         level = Level.FAULT if config.collect.budget_usd else Level.WARNING
         text = f"no price is known for {teacher.model!r}; set teacher.price {{input, output}}"
         yield Finding("teacher", level, text)
+
+
+def _judge(config: Config, judge: JudgeConfig, loaded: LoadedToolSet | None) -> Iterator[Finding]:
+    yield Finding("judge", Level.OK, f"{judge.provider} {judge.model}")
+    if judge.provider == "openai_chat" and not judge.base_url:
+        yield Finding("judge", Level.FAULT, "openai_chat needs filter.judge.base_url")
+    if judge.api_key_env and not os.environ.get(judge.api_key_env):
+        text = f"environment variable {judge.api_key_env!r} is not set; filter needs it"
+        yield Finding("judge", Level.WARNING, text)
+    if price_of(judge.model, judge.price) is None:
+        level = Level.FAULT if config.collect.budget_usd else Level.WARNING
+        text = f"no price is known for {judge.model!r}; set filter.judge.price {{input, output}}"
+        yield Finding("judge", level, text)
+    elif loaded is not None:
+        yield from _judging(config, judge, loaded)
+
+
+def _judging(config: Config, judge: JudgeConfig, loaded: LoadedToolSet) -> Iterator[Finding]:
+    """Findings on what the judge may cost, if the checks keep every trace."""
+    try:
+        tasks = configured_tasks(config, loaded)
+    except DistillError:
+        return  # reported with the tasks
+    read = [t for t in tasks if judge.scope == "all" or not t.expects]
+    sizes = [size_of_task(task, loaded.toolset) for task in read] * config.collect.samples
+    planted = [size_of_task(task, loaded.toolset) for task in tasks[: judge.calibration]] * 2
+    found = estimate(judge, [*planted, *sizes])
+    usd = found.usd or Range(0, 0)
+    text = (
+        f"at most {found.calls:,} calls, ${usd.low:.4g} to ${usd.high:.4g}; "
+        "`distill filter --dry-run` counts them once there are traces"
+    )
+    yield Finding("judge", Level.OK, text)
 
 
 def _student(config: Config) -> Iterator[Finding]:

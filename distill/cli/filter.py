@@ -10,10 +10,13 @@ import typer
 from distill.cli.options import ConfigArgument, SetOption
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
+    from distill.calibration import JudgeReport
     from distill.dataset import DatasetInfo
     from distill.filter import Change, Explanation, Report
+    from distill.judge import JudgeEstimate
 
 
 def filter_(
@@ -35,17 +38,22 @@ def filter_(
             "has otherwise.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Ask and write nothing; print what the judge would cost."),
+    ] = False,
 ) -> None:
     """Turn traces into a data set.
 
     Keeps the traces in which every call is valid and, where the task says what is right, calls,
     words and end state are as expected; elsewhere, arguments have to come from somewhere. Splits
     them by family of task, and writes train.jsonl, validation.jsonl, pairs.jsonl, the held-out
-    cases.jsonl, a card, and a line for every dropped trace that says why. No model is asked and,
-    unless filter.replay says so, no tool is run, so it can be repeated at no cost.
+    cases.jsonl, a card, and a line for every dropped trace that says why. No model is asked unless
+    filter.judge names one (what it said is kept, and is not asked for again), no tool is run unless
+    filter.replay says so: it can be repeated at no cost.
     """
     from distill.config import load_config
-    from distill.filter import build_dataset
+    from distill.filter import build_dataset, estimate_judging
     from distill.filter import explain as explain_trace
     from distill.filter import reverify as judge_again
 
@@ -55,8 +63,15 @@ def filter_(
             _show_explanation(explanation)
     elif reverify:
         _show_changes(judge_again(loaded), config)
+    elif dry_run:
+        _show_estimate(estimate_judging(loaded))
     else:
-        _show_report(build_dataset(loaded), loaded.dataset_dir, config)
+        try:
+            report = build_dataset(loaded)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted; nothing was written. What the judge has said is kept.")
+            raise typer.Exit(130) from None
+        _show_report(report, loaded.dataset_dir, config)
 
 
 def _show_report(report: Report, folder: Path, config: Path) -> None:
@@ -77,6 +92,8 @@ def _show_report(report: Report, folder: Path, config: Path) -> None:
     if info.cut:
         console.print(f"{info.cut} conversations are cut before the user turn that went wrong")
     console.print(f"{sum(info.pairs.values())} preference pairs")
+    if info.judge:
+        _show_judge(info.judge, console)
     if info.audit:
         console.print(f"Audit: {info.audit.in_words()}", highlight=False, soft_wrap=True)
     for warning in report.warnings:
@@ -86,6 +103,32 @@ def _show_report(report: Report, folder: Path, config: Path) -> None:
     if info.audit and not info.audit.reviewed:
         review = f"[bold]distill review {name}[/bold] or "
     console.print(f"Next: {review}[bold]distill train {name}[/bold]", soft_wrap=True)
+
+
+def _show_judge(judge: JudgeReport, console: Console) -> None:
+    console.print(f"Judge {judge.model}: {judge.calibration.in_words()}", soft_wrap=True)
+    for name, figure in judge.calibration.rows:
+        console.print(f"  {name:<40}{figure}", highlight=False, soft_wrap=True)
+    if judge.calibration.passed:
+        console.print(
+            f"  {judge.judged} traces judged, {judge.wrong} of them found wrong and dropped, "
+            f"{judge.unreadable} kept without an answer that could be read",
+            soft_wrap=True,
+        )
+
+
+def _show_estimate(found: tuple[JudgeEstimate, JudgeEstimate] | None) -> None:
+    if found is None:
+        typer.echo("There is no judge (filter.judge): filtering asks no model and costs nothing.")
+        return
+    for what, one in zip(("calibration", "judging"), found, strict=True):
+        tokens_in, tokens_out, usd = one.input_tokens, one.output_tokens, one.usd
+        cost = f"${usd.low:.4g} to ${usd.high:.4g}" if usd else "unknown; set filter.judge.price"
+        typer.echo(
+            f"{what:<12}{one.calls:>8,} calls   {tokens_in.low:,} to {tokens_in.high:,} tokens in, "
+            f"{tokens_out.low:,} to {tokens_out.high:,} out   {cost}"
+        )
+    typer.echo("What was judged before is not counted: it is not asked for again.")
 
 
 def _dropped(info: DatasetInfo) -> Table:

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from distill.collect.owner import reclaim
 from distill.collect.writer import Writer
 from distill.config import TeacherConfig
 from distill.errors import StoreError
 from distill.teachers import Failure, Teacher, TeacherError
 from distill.teachers.estimate import worst_case_usd
 from distill.traces import LedgerLine, Money, Reservation
+from distill.traces.owner import reclaim
 from distill.types import Message, Tool, Turn
 
 LOOK_AGAIN_S = 1.0

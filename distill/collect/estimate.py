@@ -91,7 +91,7 @@ def _stored(config: Config, plan: Plan) -> tuple[set[str], list[LedgerLine]]:
 def _loads(calls: Iterable[LedgerLine], done: set[str]) -> list[Load]:
     by_key: dict[str, Load] = {}
     for line in calls:
-        if line.key not in done or line.status != "settled":
+        if line.key not in done or line.status != "settled" or line.judging:
             continue
         usage = line.usage
         load = Load(

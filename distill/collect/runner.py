@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from distill.collect.budget import BudgetReachedError, MeteredTeacher, NotSentError, Purse
-from distill.collect.owner import new_owner, reclaim
 from distill.collect.plan import Episode, Plan
 from distill.collect.status import Status
 from distill.collect.writer import Left, Writer
@@ -28,6 +27,7 @@ from distill.episode import run_episode
 from distill.errors import DistillError, StoreError
 from distill.teachers import Failure, Teacher, TeacherError, create_teacher, paced
 from distill.traces import LedgerLine, Trace, TraceStore
+from distill.traces.owner import new_owner, reclaim
 from distill.types import Outcome
 
 LEASE_S = 120.0

@@ -95,26 +95,35 @@ class Assembly:
         self.suites = suites
         self.survey = Survey()
         self.agreement = Agreement(settings.agreement)
-        self._spool = tempfile.TemporaryFile(prefix="distill-filter-")
+        self._heads = tempfile.TemporaryFile(prefix="distill-filter-")
+        self._bodies = tempfile.TemporaryFile(prefix="distill-filter-")
 
     def __enter__(self) -> Assembly:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._spool.close()
+        self._heads.close()
+        self._bodies.close()
 
     def take(self, screened: Iterable[Screened]) -> None:
         """Take in what screening says of every trace."""
         for one in screened:
             self.survey.add(one)
             self.agreement.add(one.task_id, one.signature)
-            pickle.dump(replace(one, task=None, mistake=None), self._spool)
+            pickle.dump(one.packed, self._bodies)
+            pickle.dump(replace(one, task=None, mistake=None, packed=b""), self._heads)
 
-    def screened(self) -> Iterator[Screened]:
-        """Yield everything taken in, in order."""
-        self._spool.seek(0)
+    def screened(self, *, bodies: bool = False) -> Iterator[Screened]:
+        """Yield everything taken in, in order.
+
+        Args:
+            bodies: With what is written of each (`Screened.body`); comparing does without.
+        """
+        self._heads.seek(0)
+        self._bodies.seek(0)
         for _ in range(self.survey.count):
-            yield pickle.load(self._spool)
+            one: Screened = pickle.load(self._heads)
+            yield replace(one, packed=pickle.load(self._bodies)) if bodies else one
 
     @property
     def asked(self) -> list[Task]:
@@ -128,14 +137,13 @@ class Assembly:
         return split_families([*self.tasks, *self.survey.others.values()], wanted, shares.seed)
 
     def decide(self, split_of: Mapping[str, str]) -> list[Decision]:
-        """Decide about every trace, in order.
+        """Decide about every trace, in order; the mix is left to `thinned`.
 
         Args:
             split_of: Family -> split.
         """
-        judge = _Comparison(self.settings, self.agreement, self.suites)
-        decisions = [judge.decide(one, split_of[one.family]) for one in self.screened()]
-        return _thinned(decisions, self.settings.mix)
+        comparison = _Comparison(self.settings, self.agreement, self.suites)
+        return [comparison.decide(one, split_of[one.family]) for one in self.screened()]
 
     def reviews(
         self, decisions: Iterable[Decision], split_of: Mapping[str, str]
@@ -227,7 +235,7 @@ def quotas(available: Mapping[str, int], wanted: Mapping[str, float]) -> dict[st
     }
 
 
-def _thinned(decisions: list[Decision], mix: Mapping[Kind, float]) -> list[Decision]:
+def thinned(decisions: list[Decision], mix: Mapping[Kind, float]) -> list[Decision]:
     """Drop training rows of kinds in excess; which ones depends on their keys alone."""
     if not mix:
         return decisions

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from distill.calibration import JudgeReport
 from distill.dataset import DatasetInfo
 from distill.filter.reviews import audit_section
 from distill.filter.split import SPLITS, TRAIN
@@ -49,16 +51,30 @@ def warnings(info: DatasetInfo, wanted_kinds: Iterable[Kind]) -> list[str]:
             f"{rows} training rows are below the {TOOL_ROWS} that tool calling usually takes; "
             "expect gaps, or collect more tasks."
         )
-    for kind, share in info.mix.items():
-        reached = trained.get(kind, 0) / rows if rows else 0.0
-        if reached < share - MIX_TOLERANCE:
-            found.append(
-                f"{reached:.0%} of the training rows are of kind {kind}, {share:.0%} were wanted; "
-                "collect more tasks of it."
-            )
+    found += [text for kind in info.mix if (text := _off_mix(info, kind))]
+    if info.judge and not info.judge.calibration.passed:
+        found.append(f"The judge {info.judge.model} was {info.judge.calibration.in_words()}.")
     if not info.counts["cases"]:
         found.append("No case is held out, so nothing can be measured; add task families.")
     return found
+
+
+def _off_mix(info: DatasetInfo, kind: str) -> str | None:
+    """Return how far a kind is from the wanted mix, and what would bring it there."""
+    rows, count, share = info.counts["train"], info.kinds[TRAIN].get(kind, 0), info.mix[kind]
+    reached = count / rows
+    told = f"{reached:.0%} of the training rows are of kind {kind}, {share:.0%} were wanted"
+    if reached < share - MIX_TOLERANCE or (share and not count):
+        if share == 1:
+            return f"{told}; there are rows of other kinds that filter.mix does not name."
+        needed = math.ceil(share / (1 - share) * (rows - count)) - count
+        return f"{told}; it takes {needed} rows more: collect more tasks of it."
+    if reached > share + MIX_TOLERANCE:
+        return (
+            f"{told}; kinds are thinned to half of all rows at most: collect more tasks of the "
+            "others."
+        )
+    return None
 
 
 def card(info: DatasetInfo, tools: Mapping[str, Mapping[str, int]], worries: Sequence[str]) -> str:
@@ -100,6 +116,7 @@ def card(info: DatasetInfo, tools: Mapping[str, Mapping[str, int]], worries: Seq
         _dropped(info.rejected),
         "## Contamination",
         _contamination(info),
+        *_judge(info.judge),
         "## Audit",
         audit_section(info.audit),
         "## How rows were chosen",
@@ -140,6 +157,29 @@ def _mix(info: DatasetInfo) -> list[str]:
         for kind, share in sorted(info.mix.items())
     ]
     return ["## Mix of the training rows", _table(["kind", "wanted", "reached"], rows)]
+
+
+def _judge(report: JudgeReport | None) -> list[str]:
+    """Return what a judge was worth on planted errors and what it found, where there was one."""
+    if report is None:
+        return []
+    calibration = report.calibration
+    told = (
+        f"It read {SCOPES[report.scope]}: {report.judged} judged, {report.wrong} of them found "
+        f"wrong and dropped, {report.unreadable} kept for want of an answer that could be read."
+        if calibration.passed
+        else "It judged nothing in this data set."
+    )
+    return [
+        "## Judge",
+        f"{report.model}: {calibration.in_words()}. {told}",
+        _table(["on planted errors", ""], [list(row) for row in calibration.rows]),
+        "Every planted error stands beside the right answer to the same prompt, so every second "
+        "answer of the calibration is wrong; where fewer are, precision is lower.",
+    ]
+
+
+SCOPES = {"all": "every kept trace", "unexpected": "kept traces of tasks without expectations"}
 
 
 def _pairs(info: DatasetInfo) -> str:

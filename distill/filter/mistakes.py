@@ -57,7 +57,7 @@ def wrong_tool(situation: Situation) -> AssistantMessage | None:
     if right is None or not others:
         return None
     near = max(others, key=lambda tool: (_likeness(_described(tool), _described(right)), tool.name))
-    return _with(situation, call, near.name, _filled(near, call.parsed(), situation))
+    return with_call(situation, call, near.name, _filled(near, call.parsed(), situation))
 
 
 def dropped_argument(situation: Situation) -> AssistantMessage | None:
@@ -130,12 +130,13 @@ def mistaken(situation: Situation, action: str | None) -> tuple[str, AssistantMe
         return (NEEDLESS[action or ""], wrong) if wrong else None
     for kind in situation.rng.sample(list(CALLING), len(CALLING)):
         wrong = CALLING[kind](situation)
-        if wrong is not None and _is_wrong(kind, wrong, situation):
+        if wrong is not None and is_wrong(kind, wrong, situation):
             return kind, wrong
     return None
 
 
-def _is_wrong(kind: str, wrong: AssistantMessage, situation: Situation) -> bool:
+def is_wrong(kind: str, wrong: AssistantMessage, situation: Situation) -> bool:
+    """Return whether what was made differs from what is right."""
     if not wrong.tool_calls or kind == "split_parallel":
         return True
     made = made_calls((wrong,), 0, 1, situation.toolset)
@@ -149,12 +150,13 @@ def _edited(
     call = situation.rng.choice(situation.chosen.tool_calls)
     tool = situation.toolset.get(call.name)
     arguments = edit(call.parsed(), tool) if tool else None
-    return None if arguments is None else _with(situation, call, call.name, arguments)
+    return None if arguments is None else with_call(situation, call, call.name, arguments)
 
 
-def _with(
+def with_call(
     situation: Situation, old: ToolCall, name: str, arguments: dict[str, Json]
 ) -> AssistantMessage:
+    """Return the right answer with another call in the place of one."""
     new = ToolCall(id=old.id, name=name, arguments=json.dumps(arguments, ensure_ascii=False))
     calls = situation.chosen.tool_calls
     return _calling(situation, tuple(new if call is old else call for call in calls))

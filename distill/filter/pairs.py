@@ -31,7 +31,7 @@ from distill.types import (
     digest,
 )
 
-_ACTIONS = {Kind.MISSING: "ask", Kind.NO_TOOL: "abstain", Kind.CHAT: "answer"}
+ACTIONS = {Kind.MISSING: "ask", Kind.NO_TOOL: "abstain", Kind.CHAT: "answer"}
 """What is right where no expectation says so."""
 
 
@@ -60,11 +60,6 @@ def pair_of(subject: Subject) -> Pair | None:
     return None
 
 
-def prompts_of(subject: Subject) -> tuple[str, ...]:
-    """Return the fingerprints of what the learnt turns of a kept trace answer."""
-    return tuple(fingerprint(subject.messages[:index]) for index in _learnt(subject))
-
-
 def wrong_answer(subject: Subject, failure: Verdict) -> WrongAnswer | None:
     """Return the wrong answer that a trace was dropped for, when everything before was right."""
     number = next((n for n, w in enumerate(subject.windows) if failure.turn in w), None)
@@ -90,19 +85,15 @@ _BLAMED = ("schema", "expectation", "grounding")
 """Stages whose findings are about one answer."""
 
 
-def paired(example: Example, prompts: Sequence[str], wrong: WrongAnswer) -> Pair | None:
-    """Return the pair of a kept row and another sample's wrong answer to the same prompt.
-
-    Args:
-        example: The row.
-        prompts: `prompts_of` it.
-        wrong: What the other sample answered.
-    """
+def paired(example: Example, wrong: WrongAnswer) -> Pair | None:
+    """Return the pair of a kept row and another sample's wrong answer to the same prompt."""
     spoken = [n for n, m in enumerate(example.messages) if isinstance(m, AssistantMessage)]
     learnt = [n for n, weight in zip(spoken, example.weights, strict=True) if weight]
-    for index, prompt in zip(learnt, prompts, strict=True):
+    for index in learnt:
         chosen = example.messages[index]
-        if prompt == wrong.prompt and isinstance(chosen, AssistantMessage):
+        if fingerprint(example.messages[:index]) == wrong.prompt and isinstance(
+            chosen, AssistantMessage
+        ):
             return _checked(
                 messages=example.messages[:index],
                 tools=example.tools,
@@ -147,7 +138,7 @@ def _mechanical(subject: Subject, index: int, rng: random.Random) -> Pair | None
     if not isinstance(chosen, AssistantMessage) or not (chosen.tool_calls or first):
         return None  # the closing words after calls
     said = " ".join(m.content for m in subject.messages[:index] if isinstance(m, UserMessage))
-    action = expectation.action if expectation else _ACTIONS.get(subject.trace.task.kind)
+    action = expectation.action if expectation else ACTIONS.get(subject.trace.task.kind)
     found = mistaken(Situation(chosen, said, expectation, subject.toolset, rng), action)
     if found is None:
         return None

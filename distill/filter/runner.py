@@ -6,13 +6,14 @@ the suites, the reviews and the config alone, so two runs write the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from distill.audit import Audit
+from distill.calibration import JudgeReport
 from distill.config import Config
 from distill.dataset import (
     CARD,
@@ -25,15 +26,17 @@ from distill.dataset import (
     read_rows,
 )
 from distill.errors import DatasetError
-from distill.filter.assembly import DROPPED, Assembly, Decision
+from distill.filter.assembly import DROPPED, Assembly, Decision, thinned
 from distill.filter.card import card, warnings
 from distill.filter.contamination import suites
 from distill.filter.folder import written_aside
+from distill.filter.judging import judged, judging_estimate
 from distill.filter.reviews import audit_of
 from distill.filter.screening import screen
 from distill.filter.split import TRAIN as TRAIN_SPLIT
 from distill.filter.subject import Rules
 from distill.filter.writing import Tally, Writer
+from distill.judge import JudgeEstimate
 from distill.toolsets import LoadedToolSet, configured_tasks, load_toolset
 from distill.traces import TraceStore
 from distill.traces.reviews import ReviewStore
@@ -97,16 +100,17 @@ def build_dataset(config: Config) -> Report:
     with _screened(config, loaded) as assembly:
         _refuse_unusable(config, loaded, assembly)
         split_of = assembly.split()
-        decisions = assembly.decide(split_of)
+        decisions, judge = _decided(config, loaded, assembly, split_of, asking=True)
         _refuse_empty(decisions)
         wanted = [task for task in assembly.asked if task.kind not in config.filter.drop_kinds]
         assembly.suites.count_tools(loaded.toolset.tools)
         with written_aside(config.dataset_dir) as aside:
-            writer = Writer(assembly, config.filter.augment, _foreign_tools(config, loaded))
+            foreign = _foreign_tools(config, loaded)
+            writer = Writer(assembly, loaded.toolset, config.filter.augment, foreign)
             tally = writer.write(aside, decisions, split_of, wanted)
             audit = audit_of(config, assembly.reviews(decisions, split_of))
             info = _info(config, loaded, assembly, tally, audit)
-            info = info.model_copy(update={"hash": dataset_hash(aside)})
+            info = info.model_copy(update={"hash": dataset_hash(aside), "judge": judge})
             worries = tuple(warnings(info, {task.kind for task in wanted}))
             (aside / CARD).write_text(card(info, tally.tools, worries), encoding="utf-8")
             (aside / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -122,8 +126,9 @@ def explain(config: Config, key: str) -> list[Explanation]:
         ToolSetError: The tool set cannot be loaded.
         TaskError: The tasks cannot be loaded.
     """
-    with _screened(config, load_toolset(config.toolset_dir), fully=True) as assembly:
-        decisions = assembly.decide(assembly.split())
+    loaded = load_toolset(config.toolset_dir)
+    with _screened(config, loaded, fully=True) as assembly:
+        decisions, _ = _decided(config, loaded, assembly, assembly.split(), asking=False)
         found = [
             Explanation(
                 key=one.key,
@@ -157,8 +162,9 @@ def reverify(config: Config) -> list[Change]:
         TaskError: The tasks cannot be loaded.
     """
     before = _fates_on_disk(config)
-    with _screened(config, load_toolset(config.toolset_dir)) as assembly:
-        decisions = assembly.decide(assembly.split())
+    loaded = load_toolset(config.toolset_dir)
+    with _screened(config, loaded) as assembly:
+        decisions, _ = _decided(config, loaded, assembly, assembly.split(), asking=False)
         changes = []
         for one, decision in zip(assembly.screened(), decisions, strict=True):
             failure = decision.failure or next((v for v in one.verdicts if not v.ok), None)
@@ -168,6 +174,38 @@ def reverify(config: Config) -> list[Change]:
             if now != then:
                 changes.append(Change(one.key, one.task_id, then, now))
         return changes
+
+
+def estimate_judging(config: Config) -> tuple[JudgeEstimate, JudgeEstimate] | None:
+    """Return what the judge's calibration and its opinions would take; nothing is asked or written.
+
+    Returns:
+        The two estimates; None when the config has no judge.
+
+    Raises:
+        DatasetError: There are no traces.
+        StoreError: The store is missing or cannot be read.
+        ToolSetError: The tool set cannot be loaded.
+        TaskError: The tasks cannot be loaded.
+    """
+    if config.filter.judge is None:
+        return None
+    loaded = load_toolset(config.toolset_dir)
+    with _screened(config, loaded) as assembly:
+        return judging_estimate(config, loaded, assembly, assembly.decide(assembly.split()))
+
+
+def _decided(
+    config: Config,
+    loaded: LoadedToolSet,
+    assembly: Assembly,
+    split_of: Mapping[str, str],
+    *,
+    asking: bool,
+) -> tuple[list[Decision], JudgeReport | None]:
+    decisions = assembly.decide(split_of)
+    decisions, report = judged(config, loaded, assembly, decisions, asking=asking)
+    return thinned(decisions, config.filter.mix), report
 
 
 @contextmanager

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import get_context
+from typing import NamedTuple
 
 from distill.dataset import example_to_row, pair_to_row
 from distill.filter.agreement import signature
 from distill.filter.cases import case_of
 from distill.filter.examples import to_example
-from distill.filter.pairs import WrongAnswer, pair_of, prompts_of, wrong_answer
+from distill.filter.pairs import WrongAnswer, pair_of, wrong_answer
 from distill.filter.reviews import judge_reviewed
 from distill.filter.sieve import Judgement, Sieve
 from distill.filter.similarity import (
@@ -33,7 +37,7 @@ from distill.filter.similarity import (
 from distill.filter.subject import Rules, Subject
 from distill.traces import Trace
 from distill.traces.reviews import Review
-from distill.types import AssistantMessage, Json, Task, Verdict
+from distill.types import AssistantMessage, Example, Json, Task, Tool, Verdict
 
 BATCH = 200
 """Traces a process takes at a time."""
@@ -41,16 +45,34 @@ ALONE = 2000
 """Up to so many traces one process is as fast as several."""
 
 
+class Line(NamedTuple):
+    """A JSON object of a data set file, without its tools where they are the whole set's."""
+
+    before: str
+    tools: str | None
+    after: str
+
+    def text(self, whole: str) -> str:
+        """Return the line; `whole` is `tools_text` of the tool set."""
+        return f'{self.before}"tools": {self.tools or whole}{self.after}'
+
+
+class Body(NamedTuple):
+    """What of a kept trace is written; only looked at again when it is."""
+
+    row: Line
+    """Of train.jsonl or validation.jsonl."""
+    pair: Line | None
+    """Of pairs.jsonl."""
+    pair_kind: str | None
+    case: tuple[Task, Task] | None
+    """The task, and it with the trace's calls as expectations, where it has none of its own."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """A trace that passed the checks, as it will be written."""
+    """A trace that passed the checks, as it is compared with others."""
 
-    text: str
-    """A line of train.jsonl or validation.jsonl."""
-    pair: str | None
-    """A line of pairs.jsonl."""
-    prompts: tuple[str, ...]
-    """`pairs.prompts_of` the trace."""
     fingerprint: str
     sketch: bytes
     """`conversation_sketch` of the trace."""
@@ -65,8 +87,6 @@ class Row:
     """Assistant turns with weight 0."""
     cut: bool
     """Whether later user turns were cut off."""
-    case: tuple[Task, Task] | None
-    """The task, and it with the trace's calls as expectations, where it has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +107,11 @@ class Screened:
     signature: str | None
     """What the teacher did (`agreement.signature`)."""
     verdicts: tuple[Verdict, ...]
+    """The faults; all of them, and what is well, where every check was to give its verdict."""
     row: Row | None
     """None: dropped, by the first verdict that is not ok."""
+    packed: bytes
+    """`Body` of a row, pickled: between processes it travels as it is."""
     reject: dict[str, Json] | None
     """The ledger line of a dropped trace."""
     mistake: WrongAnswer | None
@@ -97,6 +120,13 @@ class Screened:
     """What a person decided about it."""
     sound: bool
     """Whether the checks keep it as it was collected."""
+
+    @property
+    def body(self) -> Body:
+        """What is written of a kept trace."""
+        body = pickle.loads(self.packed)
+        assert isinstance(body, Body)
+        return body
 
 
 class Screen:
@@ -123,6 +153,7 @@ class Screen:
         judgement = reviewed.judgement
         trace, failure = judgement.subject.trace, judgement.failure
         whole = judgement.whole.trace.task
+        example = None if failure else to_example(judgement)
         return Screened(
             key=trace.key,
             task=None if self._tasks.get(whole.id) == whole else whole,
@@ -134,8 +165,9 @@ class Screen:
             teacher=f"{trace.teacher.model} ({trace.teacher.provider})",
             terms=trace.teacher.terms,
             signature=signature(judgement.whole),
-            verdicts=judgement.verdicts,
-            row=None if failure else _row(judgement),
+            verdicts=judgement.verdicts if self._fully else _faults(judgement),
+            row=_row(judgement, example) if example else None,
+            packed=pickle.dumps(_body(judgement, example)) if example else b"",
             reject=judgement.reject_row(failure) if failure else None,
             mistake=_mistake(judgement),
             review=review,
@@ -165,14 +197,15 @@ def screen(
     """
     texts = iter(texts)
     first = list(islice(texts, ALONE + 1))
-    processes = os.cpu_count() or 1
+    processes = _processors()
     # A tool set's code was loaded by path and cannot be sent to another process.
     if len(first) <= ALONE or processes == 1 or rules.replay is not None:
         yield from map(Screen(rules, tasks, reviews, fully=fully), chain(first, texts))
         return
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), _start, (rules, tasks, reviews, fully)
-    ) as pool:
+    with (
+        _handed_over((rules, tasks, reviews, fully)) as path,
+        ProcessPoolExecutor(processes, get_context("spawn"), _start, (path,)) as pool,
+    ):
         waiting: deque[Future[list[Screened]]] = deque()
         try:
             for batch in _batches(chain(first, texts)):
@@ -194,8 +227,26 @@ _screens: list[Screen] = []
 """The one of this process."""
 
 
-def _start(rules: Rules, tasks: Sequence[Task], reviews: Mapping[str, Review], fully: bool) -> None:
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _handed_over(settings: tuple[object, ...]) -> Iterator[str]:
+    """Give a file with what every process needs: sent by a pipe, each would wait for the last."""
+    with tempfile.NamedTemporaryFile(prefix="distill-screen-") as file:
+        pickle.dump(settings, file)
+        file.flush()
+        yield file.name
+
+
+def _start(path: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with open(path, "rb") as file:
+        rules, tasks, reviews, fully = pickle.load(file)
     _screens.append(Screen(rules, tasks, reviews, fully=fully))
 
 
@@ -203,15 +254,20 @@ def _screen_batch(batch: Sequence[str]) -> list[Screened]:
     return [_screens[0](text) for text in batch]
 
 
-def _row(judgement: Judgement) -> Row:
-    subject, example = judgement.subject, to_example(judgement)
-    pair = pair_of(subject)
+def tools_text(tools: Sequence[Tool]) -> str:
+    """Return tools as they stand in a data set file."""
+    return json.dumps([tool.as_function() for tool in tools], ensure_ascii=False)
+
+
+def _faults(judgement: Judgement) -> tuple[Verdict, ...]:
+    return tuple(verdict for verdict in judgement.verdicts if not verdict.ok)
+
+
+def _row(judgement: Judgement, example: Example) -> Row:
+    subject = judgement.subject
     opening = subject.trace.task.turns[0].content
     learnt = list(_learnt_calls(subject))
     return Row(
-        text=json.dumps(example_to_row(example), ensure_ascii=False),
-        pair=json.dumps(pair_to_row(pair), ensure_ascii=False) if pair else None,
-        prompts=prompts_of(subject),
         fingerprint=fingerprint(subject.messages),
         sketch=conversation_sketch(subject.messages),
         request=request_words(opening),
@@ -220,8 +276,30 @@ def _row(judgement: Judgement) -> Row:
         calls=tuple(call_mark(name, arguments) for name, arguments in learnt),
         context_turns=sum(weight == 0 for weight in example.weights),
         cut=judgement.cut is not None,
+    )
+
+
+def _body(judgement: Judgement, example: Example) -> Body:
+    subject = judgement.subject
+    pair = pair_of(subject)
+    # A task that is offered no tools of its own shares the set's.
+    tools = None if subject.toolset is subject.rules.toolset else tools_text(example.tools)
+    return Body(
+        row=_line(example_to_row(example), tools),
+        pair=_line(pair_to_row(pair), tools) if pair else None,
+        pair_kind=pair.kind if pair else None,
         case=_case(judgement),
     )
+
+
+def _line(row: Mapping[str, Json], tools: str | None) -> Line:
+    """Cut a line's tools, which are most of it and nearly always the same, out of it."""
+    members = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" if k != "tools" else ""
+               for k, v in row.items()]  # fmt: skip
+    at = members.index("")
+    before = "".join(f"{member}, " for member in members[:at])
+    after = "".join(f", {member}" for member in members[at + 1 :])
+    return Line("{" + before, tools, after + "}")
 
 
 def _case(judgement: Judgement) -> tuple[Task, Task] | None:

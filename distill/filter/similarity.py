@@ -9,7 +9,7 @@ takes the same time in a large set as in a small one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -36,34 +36,59 @@ _WORDS = re.compile(r"[^\W_]+")
 
 
 class Nearby:
-    """Finds what is nearly equal to something seen before."""
+    """Finds what is nearly equal to something seen before.
+
+    Sketches are cut into bands; what shares a band with another is compared with it. All there is
+    to remember of one thing is its sketch and a number in the table of each band.
+    """
 
     def __init__(self, similarity: float) -> None:
         self.similarity = similarity
         # Looked up more loosely than wanted, so that hardly anything is missed, then compared.
-        self._index = MinHashLSH(threshold=max(similarity - 0.2, 0.1), num_perm=PERMUTATIONS)
-        self._sketches: dict[str, np.ndarray] = {}
+        layout = MinHashLSH(threshold=max(similarity - 0.2, 0.1), num_perm=PERMUTATIONS)
+        self._bands = [slice(4 * start, 4 * end) for start, end in layout.hashranges]
+        self._tables: list[dict[int, int | list[int]]] = [{} for _ in self._bands]
+        self._names: list[str] = []
+        self._sketches = np.empty((256, PERMUTATIONS), dtype=np.uint32)
 
     def add(self, name: str, sketch: bytes) -> None:
         """Remember something."""
-        values = _values(sketch)
-        self._sketches[name] = values
-        self._index.insert(name, _minhash(values), check_duplication=False)
+        number = len(self._names)
+        if number == len(self._sketches):
+            self._sketches = np.resize(self._sketches, (2 * number, PERMUTATIONS))
+        self._sketches[number] = np.frombuffer(sketch, dtype=np.uint32)
+        self._names.append(name)
+        for table, mark in zip(self._tables, self._marks(sketch), strict=True):
+            there = table.setdefault(mark, number)
+            if isinstance(there, list):
+                there.append(number)
+            elif there != number:
+                table[mark] = [there, number]
 
     def find(self, sketch: bytes) -> str | None:
         """Return the first name that is at least as similar as wanted, or None."""
-        values = _values(sketch)
-        names = self._index.query(_minhash(values))
-        near = [n for n in names if (self._sketches[n] == values).mean() >= self.similarity]
-        return min(near, default=None)
+        numbers: set[int] = set()
+        for table, mark in zip(self._tables, self._marks(sketch), strict=True):
+            there = table.get(mark, ())
+            numbers.update((there,) if isinstance(there, int) else there)
+        if not numbers:
+            return None
+        found = np.fromiter(numbers, dtype=np.int64, count=len(numbers))
+        values = np.frombuffer(sketch, dtype=np.uint32)
+        shares = (self._sketches[found] == values).mean(axis=1)
+        return min((self._names[n] for n in found[shares >= self.similarity]), default=None)
+
+    def _marks(self, sketch: bytes) -> Iterator[int]:
+        return (hash(sketch[band]) for band in self._bands)
 
 
 def sketch_of(texts: Iterable[str]) -> bytes:
     """Return the MinHash of the three-word runs of some texts."""
     words = [word for text in texts for word in _WORDS.findall(text.casefold())]
     runs = {" ".join(words[n : n + RUN]).encode() for n in range(max(1, len(words) - RUN + 1))}
-    minhash = _template().copy()
-    minhash.update_batch(sorted(runs))
+    minhash = _minhash()
+    minhash.clear()
+    minhash.update_batch(runs)
     return bytes(minhash.hashvalues.astype(np.uint32).tobytes())
 
 
@@ -111,16 +136,7 @@ def _value(call: ToolCall) -> Json:
         return call.arguments
 
 
-def _values(sketch: bytes) -> np.ndarray:
-    return np.frombuffer(sketch, dtype=np.uint32)
-
-
-def _minhash(values: np.ndarray) -> MinHash:
-    permutations = _template().permutations
-    return MinHash(hashvalues=values, permutations=permutations, scheme=SCHEME)
-
-
 @cache
-def _template() -> MinHash:
-    """Return an empty sketch; the permutations, which take longest to make, are shared."""
+def _minhash() -> MinHash:
+    """Return the sketch that all are made in: its permutations take longest to make."""
     return MinHash(num_perm=PERMUTATIONS, scheme=SCHEME)

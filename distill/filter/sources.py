@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
+import phonenumbers
 from num2words import num2words
 
 from distill.filter.moments import date_derivable, dates_in, time_derivable, times_in
@@ -28,6 +29,8 @@ what is specific in it (numbers, codes, addresses) has to come from somewhere.""
 MARK = 3
 """Choices of so few letters ("all", "off", "DE") stand in texts by chance."""
 
+_CODES = re.compile(r"\b(?:iso|code|codes|abbreviation|iata)\b")
+"""How a schema says that a value is a code."""
 _DIGITS = re.compile(
     r"(?<![\w.])[-\u2212]?\d+(?:,\d{3})+(?:\.\d+)?|(?<![\w.])[-\u2212]?\d+(?:\.\d+)?"
 )
@@ -122,7 +125,7 @@ class Sources:
             return self._chosen(value, choices)
         if isinstance(value, int | float):
             return self._number(value, schema)
-        return self._string(str(value))
+        return self._string(str(value), schema)
 
     def mention(self, words: str) -> bool:
         """Return whether these words stand somewhere, in this order."""
@@ -139,14 +142,14 @@ class Sources:
     def _heard(self, value: str) -> bool:
         return any(self._word(word) for word in _plain(value.casefold()).split())
 
-    def _string(self, value: str) -> bool:
+    def _string(self, value: str, schema: Mapping[str, Any]) -> bool:
         text = value.strip()
         if not text or self.mention(text):
             return True
         if moment := _moment(text):
             return all(self._moment(part) for part in moment)
-        if re.fullmatch(r"[A-Z]{2,3}", text):
-            return True  # a code for what was said in words: DE, USD, CDG
+        if _is_code(text, schema):
+            return True  # for what was said in words
         words = _plain(text.casefold()).split()
         if len(words) >= FREE_WORDS and not _is_specific(text):
             return all(self._word(word) for word in words if any(map(str.isdigit, word)))
@@ -225,6 +228,20 @@ def _plain(folded: str) -> str:
 def _is_specific(text: str) -> bool:
     """Return whether a string is an address or a code rather than words."""
     return " " not in text and ("@" in text or any(map(str.isdigit, text)))
+
+
+def _is_code(text: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether a string abbreviates a country, currency, language or airport.
+
+    DE, USD, CDG; in small letters, where words look the same, only a country or what the schema
+    calls a code.
+    """
+    if re.fullmatch(r"[A-Z]{2,3}", text):
+        return True
+    if not re.fullmatch(r"[a-z]{2,3}", text):
+        return False
+    wording = f"{schema.get('title', '')} {schema.get('description', '')}"
+    return text.upper() in phonenumbers.SUPPORTED_REGIONS or bool(_CODES.search(wording.casefold()))
 
 
 def _moment(text: str) -> list[dt.date | dt.time] | None:

@@ -49,6 +49,11 @@ class Rules:
     replay: LoadedToolSet | None = None
     """The tools to execute every call with again; None: results are taken as they are."""
 
+    @cached_property
+    def toolset_hash(self) -> str:
+        """Hash of the tool set, made once for all traces."""
+        return self.toolset.hash
+
     @classmethod
     def of(cls, config: Config, loaded: LoadedToolSet, older: Iterable[ToolSet] = ()) -> Rules:
         """Return the rules of a config.

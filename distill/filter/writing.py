@@ -27,9 +27,9 @@ from distill.filter.augment import augmented
 from distill.filter.cases import cases
 from distill.filter.contamination import leaks
 from distill.filter.pairs import paired
-from distill.filter.screening import Row, Screened
+from distill.filter.screening import Body, Row, Screened, tools_text
 from distill.filter.split import TEST, TRAIN, VALIDATION
-from distill.types import Json, Task, Tool
+from distill.types import Json, Task, Tool, ToolSet
 
 
 @dataclass
@@ -67,12 +67,20 @@ class Tally:
 class Writer:
     """Writes what was decided."""
 
-    def __init__(self, assembly: Assembly, augment: AugmentConfig, foreign: Sequence[Tool]) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        toolset: ToolSet,
+        augment: AugmentConfig,
+        foreign: Sequence[Tool],
+    ) -> None:
         self._assembly = assembly
+        self._tools = tools_text(toolset.tools)
         self._augment = augment
         self._foreign = foreign
         self._verified: dict[str, tuple[Task, Task]] = {}
-        self._trained: list[tuple[str, bytes]] = []
+        self._trained: dict[str, bytes] = {}
+        """What training rows ask first, with its sketch."""
         self._answered: set[str] = set()
         """Prompts for which a real wrong answer has its pair."""
         self.tally = Tally()
@@ -98,7 +106,8 @@ class Writer:
                 key: stack.enter_context((folder / name).open("w", encoding="utf-8"))
                 for key, name in names.items()
             }
-            for one, decision in zip(self._assembly.screened(), decisions, strict=True):
+            screened = self._assembly.screened(bodies=True)
+            for one, decision in zip(screened, decisions, strict=True):
                 self._put(one, decision, files)
             self._put_built_pairs(files["pairs"], split_of)
         held_out = [task for task in wanted if split_of[task.family] == TEST]
@@ -107,7 +116,7 @@ class Writer:
         for task in kept:
             self.tally.kinds[TEST][str(task.kind)] += 1
             self.tally.tools[TEST].update(task.tools)
-        self.tally.leaks = leaks(kept, self._trained)
+        self.tally.leaks = leaks(kept, self._trained.items())
         return self.tally
 
     def _put(self, one: Screened, decision: Decision, files: Mapping[str, TextIO]) -> None:
@@ -121,16 +130,18 @@ class Writer:
             files["rejects"].write(_line(reject))
             return
         self.tally.kept += 1
-        if row.case is not None:
-            self._verified.setdefault(one.task_id, row.case)
+        body = one.body
+        if body.case is not None:
+            self._verified.setdefault(one.task_id, body.case)
         if decision.fate == TEST:
             return
         self._count(one, row, decision.fate)
-        files[decision.fate].write(self._text(row, decision) + "\n")
+        text = body.row.text(self._tools)
+        files[decision.fate].write(self._augmented(text, decision) + "\n")
         if decision.fate == TRAIN:
-            self._trained.append((row.request, row.request_sketch))
+            self._trained.setdefault(row.request, row.request_sketch)
             self._assembly.suites.count_calls(row.calls)
-            self._put_pair(one, row, files["pairs"])
+            self._put_pair(one.task_id, text, body, files["pairs"])
 
     def _count(self, one: Screened, row: Row, split: str) -> None:
         tally = self.tally
@@ -139,12 +150,12 @@ class Writer:
         tally.cut += row.cut
         tally.context_turns += row.context_turns if split == TRAIN else 0
 
-    def _text(self, row: Row, decision: Decision) -> str:
+    def _augmented(self, text: str, decision: Decision) -> str:
         share = decision.share
         settings = self._augment if decision.fate == TRAIN else AugmentConfig()
         if share in (None, 1) and settings == AugmentConfig():
-            return row.text
-        example = example_from_row(json.loads(row.text))
+            return text
+        example = example_from_row(json.loads(text))
         if share is not None:
             meta = {**example.meta, "agreement": round(share, 3)}
             weights = tuple(round(weight * share, 3) for weight in example.weights)
@@ -153,20 +164,21 @@ class Writer:
             example_to_row(augmented(example, settings, self._foreign)), ensure_ascii=False
         )
 
-    def _put_pair(self, one: Screened, row: Row, file: TextIO) -> None:
+    def _put_pair(self, task: str, text: str, body: Body, file: TextIO) -> None:
         """Write the row's pair: with another sample's real mistake where there is one."""
-        for wrong in self._assembly.survey.mistakes.get(one.task_id, ()):
-            if wrong.prompt in self._answered or wrong.prompt not in row.prompts:
+        mistakes = self._assembly.survey.mistakes.get(task, ())
+        for wrong in mistakes:
+            if wrong.prompt in self._answered:
                 continue
-            pair = paired(example_from_row(json.loads(row.text)), row.prompts, wrong)
+            pair = paired(example_from_row(json.loads(text)), wrong)
             if pair is not None:
                 self._answered.add(wrong.prompt)
                 self.tally.pairs[pair.kind] += 1
                 file.write(_line(pair_to_row(pair)))
                 return
-        if row.pair is not None:
-            self.tally.pairs[json.loads(row.pair)["kind"]] += 1
-            file.write(row.pair + "\n")
+        if body.pair is not None and body.pair_kind is not None:
+            self.tally.pairs[body.pair_kind] += 1
+            file.write(body.pair.text(self._tools) + "\n")
 
     def _put_built_pairs(self, file: TextIO, split_of: Mapping[str, str]) -> None:
         """Write the pairs of failed episodes whose task says which calls were right."""

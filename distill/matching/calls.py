@@ -6,6 +6,7 @@ Which of several expected calls it stands for is decided in `callsets`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
@@ -18,6 +19,7 @@ from distill.types import (
     Frozen,
     Json,
     Message,
+    Tool,
     ToolCall,
     ToolMessage,
     ToolSet,
@@ -109,15 +111,45 @@ def made_calls(
 def call_problem(call: ToolCall, toolset: ToolSet) -> tuple[Code, str] | None:
     """Return what is wrong with a call whatever was expected, or None."""
     tool = toolset.get(call.name)
+    if tool is not None:
+        return _remembered(_Same(tool), call.arguments)
     try:
-        arguments = call.parsed()
+        call.parsed()
     except ValueError as error:
-        return Code.MALFORMED_ARGUMENTS, f"{call.name}: {error}: {shown(call.arguments)}"
-    if tool is None:
-        return Code.UNKNOWN_TOOL, f"no tool is called {call.name!r}"
-    if violation := validate_arguments(tool, arguments):
+        return _malformed(call, error)
+    return Code.UNKNOWN_TOOL, f"no tool is called {call.name!r}"
+
+
+class _Same:
+    """A tool that is equal to itself alone, so that findings about it can be looked up."""
+
+    __slots__ = ("tool",)
+
+    def __init__(self, tool: Tool) -> None:
+        self.tool = tool
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.tool is self.tool
+
+    def __hash__(self) -> int:
+        return id(self.tool)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(same: _Same, arguments: str) -> tuple[Code, str] | None:
+    """Judge a call of a known tool; several checks ask about each call, and samples repeat them."""
+    call = ToolCall(id="", name=same.tool.name, arguments=arguments)
+    try:
+        parsed = call.parsed()
+    except ValueError as error:
+        return _malformed(call, error)
+    if violation := validate_arguments(same.tool, parsed):
         return Code.SCHEMA_VIOLATION, f"{call.name}: {violation}"
     return None
+
+
+def _malformed(call: ToolCall, error: ValueError) -> tuple[Code, str]:
+    return Code.MALFORMED_ARGUMENTS, f"{call.name}: {error}: {shown(call.arguments)}"
 
 
 def argument_difference(

@@ -18,6 +18,9 @@ from jsonschema_specifications import REGISTRY
 
 from distill.types import Json, Tool, canonical_json
 
+MOST_SCHEMAS = 1024
+"""Schemas whose validators are kept."""
+
 FORMATS = FormatChecker()
 """The checks of every known format, with ISO 8601 dates and times."""
 
@@ -74,10 +77,23 @@ def validate_schema(tool: Tool) -> str | None:
 
 
 def _validator(tool: Tool) -> Draft202012Validator:
-    return _compiled(canonical_json(tool.parameters))
+    """Return the validator of a tool; the same object is not serialised again to look it up."""
+    schema = tool.parameters
+    known = _by_identity.get(id(schema))
+    if known is not None and known[0] is schema:
+        return known[1]
+    if len(_by_identity) >= MOST_SCHEMAS:
+        _by_identity.clear()
+    validator = _compiled(canonical_json(schema))
+    _by_identity[id(schema)] = (schema, validator)
+    return validator
 
 
-@lru_cache(maxsize=1024)
+_by_identity: dict[int, tuple[dict[str, Json], Draft202012Validator]] = {}
+"""Identity of a schema -> the schema, which keeps the identity its own, and its validator."""
+
+
+@lru_cache(maxsize=MOST_SCHEMAS)
 def _compiled(schema: str) -> Draft202012Validator:
     # Without a registry of its own jsonschema fetches whatever address a $ref holds.
     return Draft202012Validator(json.loads(schema), format_checker=FORMATS, registry=REGISTRY)

@@ -17,7 +17,7 @@ A shortened trace, as `TraceStore` keeps it:
 from __future__ import annotations
 
 import secrets
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -113,6 +113,10 @@ def new_call() -> str:
     return secrets.token_hex(8)
 
 
+JUDGING = "judge-"
+"""How the id of a call to a judge begins; every other call was made for an episode."""
+
+
 class Reservation(Frozen):
     """Money held for a call before it is sent."""
 
@@ -127,6 +131,11 @@ class Reservation(Frozen):
     model: str
     reserved_usd: float | None = None
     """The most it may cost; None: the price is unknown."""
+
+    def line(self, at: str, **fields: Any) -> LedgerLine:
+        """Return the line of the call, over since `at`; `fields` say how."""
+        held = self.model_dump(exclude={"owner", "at"})
+        return LedgerLine.model_validate(held | {"at": at} | fields)
 
 
 class LedgerLine(Frozen):
@@ -153,6 +162,11 @@ class LedgerLine(Frozen):
     request_id: str | None = None
     failure: str | None = None
     """Why the call gave no answer; None: it did, or is under way."""
+
+    @property
+    def judging(self) -> bool:
+        """Whether it was made to a judge of the trace rather than for it."""
+        return self.call.startswith(JUDGING)
 
 
 def episode_key(task: Task, toolset_hash: str, teacher: dict[str, Json], sample: int) -> str:

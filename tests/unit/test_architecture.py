@@ -14,10 +14,10 @@ LAYERS = [
     {"errors"},
     {"types"},
     {"proportion"},
-    {"audit"},
+    {"audit", "calibration"},
     {"config", "chat", "dataset", "results"},
     {"toolsets", "teachers", "traces", "student", "matching"},
-    {"episode"},
+    {"episode", "judge"},
     {
         "collect",
         "filter",

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from collect_world import ScriptedTeacher, call, call_then_answer, run, say, workspace
 
 from distill.collect import make_plan
-from distill.collect.owner import is_dead, new_owner
 from distill.collect.runner import FIRST_EPISODES, SAME_FAULTS
 from distill.config import Config
 from distill.errors import StoreError
 from distill.teachers import Failure, TeacherError
 from distill.traces import TraceStore
+from distill.traces.owner import is_dead, new_owner
 from distill.types import Message, Outcome, StopReason, Tool, Turn
 
 

@@ -2,20 +2,24 @@
 
 import importlib.util
 import json
+import random
+import re
 
+import numpy as np
 import pytest
 from filter_world import calling, light, make_task, make_trace, make_workspace, store_traces
 
 from distill.config import FilterConfig, RenamesConfig, load_config
-from distill.dataset import read_examples, read_info, read_rows
+from distill.dataset import DatasetInfo, read_examples, read_info, read_rows
 from distill.errors import ConfigError
 from distill.filter import Rules, Sieve, build_dataset, explain, reverify
 from distill.filter.assembly import Assembly, quotas
+from distill.filter.card import warnings
 from distill.filter.contamination import Suite, Suites, leaks, suites
 from distill.filter.drift import Drift
 from distill.filter.privacy import PERSONAL, SECRET, found_in, masked
 from distill.filter.screening import screen
-from distill.filter.similarity import request_words, sketch_of
+from distill.filter.similarity import Nearby, request_words, sketch_of
 from distill.toolsets import load_toolset
 from distill.types import Expectation, Offer, Tool, ToolSet
 
@@ -177,6 +181,54 @@ def test_the_mix_is_reached_and_shown(tmp_path):
     assert "| chat | 50% |" in card
     dropped = {row["code"] for _, row in read_rows(config.dataset_dir / "rejects.jsonl")}
     assert dropped == {"in_excess"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "mix", "told"),
+    [
+        (
+            {"single": 90, "chat": 10},
+            {"chat": 0.2},
+            "10% .* kind chat, 20% were wanted; it takes 13",
+        ),
+        ({"single": 100}, {"chat": 0.01}, "0% .* kind chat, 1% were wanted; it takes 2 rows more"),
+        ({"single": 40, "chat": 60}, {"chat": 0.2}, "60% .* 20% were wanted; kinds are thinned to"),
+        ({"single": 40, "chat": 60}, {"chat": 1.0}, "60% .* kinds that filter.mix does not name"),
+        ({"single": 81, "chat": 19}, {"chat": 0.2}, None),
+    ],
+)
+def test_what_the_mix_cannot_reach_is_said(rows, mix, told):
+    counts = {"train": sum(rows.values()), "validation": 0, "cases": 1, "rejects": 0}
+    info = DatasetInfo(
+        name="lamps", toolset="lamps", toolset_hash="", teacher="big", terms=None, traces=100,
+        counts=counts, kinds={"train": rows}, rejected={}, mix=mix, hash="",
+    )  # fmt: skip
+    found = [text for text in warnings(info, []) if "wanted" in text]
+    assert bool(found) == bool(told)
+    assert not told or re.search(told, found[0])
+
+
+# --- near-duplicates ------------------------------------------------------------------------------
+
+
+def test_nearby_finds_what_comparing_all_would():
+    rng = random.Random(0)
+    texts = []
+    for _ in range(60):
+        words = [f"w{rng.randrange(5000)}" for _ in range(80)]
+        for _ in range(rng.randrange(1, 12)):
+            texts.append(" ".join(w if rng.random() > 0.01 else "x" for w in words))
+    near, seen = Nearby(0.9), {}
+    hits = 0
+    for number, text in enumerate(texts):
+        sketch = sketch_of([text])
+        values = np.frombuffer(sketch, dtype=np.uint32)
+        alike = [n for n, other in seen.items() if (other == values).mean() >= 0.9]
+        assert near.find(sketch) == min(alike, default=None)
+        hits += bool(alike)
+        near.add(f"{number:04}", sketch)
+        seen[f"{number:04}"] = values
+    assert 50 < hits < len(texts) and len(texts) > 256  # the table of sketches has grown
 
 
 # --- contamination --------------------------------------------------------------------------------

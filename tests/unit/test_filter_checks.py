@@ -82,6 +82,9 @@ KEPT = {
     "a failure reported in its own words": trace(
         [[(*HALL, "Keine Verbindung")], "Die Verbindung ..."]
     ),
+    "a failure reported by what did not happen": trace(
+        [[(*HALL, "out of reach")], "There is none there; nothing was dimmed."]
+    ),
     "a failure reported as the task demands, in any language": trace(
         [[(*HALL, "offline")], "De lamp is bezet."], task=SAYS_BUSY
     ),

@@ -31,6 +31,8 @@ DERIVABLE = [
     ("mail jo@shop.io", "jo@shop.io", TEXT),
     ("order R6193 please", "R6193", TEXT),
     ("in US dollars", "USD", TEXT),
+    ("in US dollars", "usd", {"type": "string", "description": "Currency, as an ISO code."}),
+    ("somewhere in Germany", "de", TEXT),
     ("tell Ann I am late", "Running late, sorry, see you soon", TEXT),
     ("on 10 March", "2026-03-10", DATE),
     ("March 10th", "2026-03-10", DATE),
@@ -61,6 +63,8 @@ INVENTED = [
     ("next Tuesday", "2026-03-12", DATE),
     ("at half past six", "19:30", TIME),
     ("dim the hall", "office", ROOM),
+    ("tell my brother", "bob", TEXT),
+    ("call the unicode desk", "qq", {"type": "string", "description": "Unicode name."}),
 ]
 
 

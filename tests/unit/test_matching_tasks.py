@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from distill.matching import Code, call_markup, match_task
+from distill.matching import Code, call_markup, call_problem, match_task
 from distill.types import (
     AssistantMessage,
     Expectation,
@@ -433,3 +433,13 @@ def test_call_markup_is_found(text):
 @pytest.mark.parametrize("text", ["I made a tool call.", 'Her {"name": "Ann"} badge', "a < b > c"])
 def test_plain_words_are_no_markup(text):
     assert call_markup(text) is None
+
+
+def test_a_finding_is_about_one_tool_not_about_its_name():
+    narrow = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    wide = {"type": "object", "properties": {"n": {}}}
+    made = ToolCall(id="1", name="t", arguments='{"n": "3"}')
+    for schema, code in ((narrow, Code.SCHEMA_VIOLATION), (wide, None)):
+        tools = ToolSet(name="s", tools=(Tool(name="t", description="", parameters=schema),))
+        found = call_problem(made, tools)
+        assert (found and found[0]) == code

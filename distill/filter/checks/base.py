@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from distill.filter.subject import Subject
 from distill.types import Verdict
@@ -32,6 +33,11 @@ class Check:
     """What holds for a good trace, in one sentence."""
     find: Callable[[Subject], Iterable[Finding]]
 
+    @cached_property
+    def clean(self) -> Verdict:
+        """The verdict that all is well."""
+        return Verdict(ok=True, stage=self.stage, code=self.name, detail=self.rule)
+
     def verdicts(self, subject: Subject) -> Iterator[Verdict]:
         """Yield a verdict per finding, or one that all is well."""
         clean = True
@@ -46,7 +52,7 @@ class Check:
                 turn=finding.turn,
             )
         if clean:
-            yield Verdict(ok=True, stage=self.stage, code=self.name, detail=self.rule)
+            yield self.clean
 
 
 CHECKS: list[Check] = []

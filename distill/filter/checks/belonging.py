@@ -22,7 +22,7 @@ def completed(subject: Subject) -> Iterator[Finding]:
 @check("toolset")
 def same_tools(subject: Subject) -> Iterator[Finding]:
     """The tool set is the one the trace was collected with."""
-    then, now = subject.trace.toolset_hash, subject.rules.toolset.hash
+    then, now = subject.trace.toolset_hash, subject.rules.toolset_hash
     if then != now:
         drift = subject.rules.drift
         reason = drift.reasons.get(then) if drift else None

@@ -15,7 +15,8 @@ from distill.types import AssistantMessage, Json, ToolMessage, canonical_json
 
 FAILURE_WORDS = re.compile(
     r"\b(?:error|fail\w*|unable|unavailable|unsuccessful|sorry|apolog\w+|unfortunately"
-    r"|problem|trouble|issue|cannot|can't|couldn't|could not|didn't|did not|wasn't|was not|not)\b"
+    r"|problem|trouble|issue|cannot|can't|couldn't|could not|didn't|did not|wasn't|was not|not"
+    r"|none|nothing (?:was|were|is|has|had|can|could))\b"
 )
 """How an answer in English owns up to a failure."""
 LOOP = 3

@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 
-from distill.traces import TraceStore
+from distill.traces.store import TraceStore
 
 
 def new_owner() -> str:
