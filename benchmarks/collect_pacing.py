@@ -13,8 +13,8 @@ middle (a proxy before each server does the last two). An answer that is cut has
     python benchmarks/collect_pacing.py [--rpm 120 600] [--seconds 60] [--in-flight 64]
 
 `lost`: questions without an answer at the end. `rate_share`: what the server let through, of what
-its quota allowed until the last answer. `passed`: the server's own verdict of its client. Prints a
-table; the last line is one JSON object.
+its quota allowed until the last answer, or in `--seconds` when a client had given up before that.
+`passed`: the server's own verdict of its client. Prints a table; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ async def measure(client: Any, rpm: int, seconds: float, in_flight: int) -> dict
         admitted = answered + server.proxy.cuts_done
     return {
         "lost": lost,
-        "rate_share": round(admitted / (rpm * elapsed / 60), 4),
+        "rate_share": round(admitted / (rpm * max(elapsed, seconds) / 60), 4),
         "answered": answered,
         "attempts": verdict["attempts"] - before,
         "seconds": round(elapsed, 1),

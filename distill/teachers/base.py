@@ -74,6 +74,8 @@ class Teacher(ABC):
     terms: str | None = None
     settings: Mapping[str, Json] = {}
     """Request settings that shape the answers."""
+    account: tuple[str, ...] = ()
+    """What a rate limit is shared by: provider, endpoint, key, model class; empty: nothing is."""
 
     @property
     def name(self) -> str:

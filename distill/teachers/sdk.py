@@ -28,7 +28,7 @@ from distill.teachers.base import (
     retry_after_s,
     teacher_settings,
 )
-from distill.teachers.prices import cost_usd
+from distill.teachers.prices import cost_usd, undated
 from distill.types import AssistantMessage, Message, StopReason, Tool, Turn, Usage
 
 NO_KEY = "none"
@@ -63,6 +63,8 @@ class SdkTeacher(Teacher):
         self.model = config.model
         self.terms = config.terms
         self.settings = teacher_settings(config)
+        key = config.api_key_env or ("" if config.base_url else self.key_env)
+        self.account = (config.provider, config.base_url or "", key, undated(config.model))
         self._client = self.client_type(
             api_key=api_key(config, self.key_env),
             base_url=config.base_url,
