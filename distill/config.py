@@ -78,6 +78,17 @@ class TasksConfig(Section):
     """Tasks derived from these."""
 
 
+class LimitsConfig(Section):
+    """The rate limits of your account, per minute, where you know them."""
+
+    requests: float | None = Field(default=None, gt=0)
+    """Calls; on average no more are started. Left out, the limit is found by being refused."""
+    input_tokens: float | None = Field(default=None, gt=0)
+    """Input tokens, those read from a cache not counted; only estimates the time."""
+    output_tokens: float | None = Field(default=None, gt=0)
+    """Output tokens; only estimates the time."""
+
+
 class TeacherConfig(Section):
     """The model that demonstrates, behind an API."""
 
@@ -103,6 +114,8 @@ class TeacherConfig(Section):
     """Further request fields, passed as they are (reasoning effort, thinking, provider routing)."""
     price: Prices | None = None
     """Overrides the bundled price table."""
+    limits: LimitsConfig = LimitsConfig()
+    """Rate limits of your account."""
 
 
 class JudgeConfig(TeacherConfig):

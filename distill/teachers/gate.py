@@ -66,13 +66,15 @@ class Gate:
 
     Attributes:
         ceiling: Most calls in flight (`collect.concurrency`).
+        most: Most calls a second (`teacher.limits.requests`); inf: not known.
         limit: Slots right now; a fraction counts once it is whole.
         in_flight: Calls inside.
         answered_at: When the last answer came, by the event loop's clock; -inf: never.
     """
 
-    def __init__(self, ceiling: int) -> None:
+    def __init__(self, ceiling: int, most: float = math.inf) -> None:
         self.ceiling = ceiling
+        self.most = most
         self.limit = float(min(START_SLOTS, ceiling))
         self.in_flight = 0
         self.answered_at = -math.inf
@@ -84,19 +86,19 @@ class Gate:
         self._last = -math.inf
         self._stretch: _Stretch | None = None
         self._empty = 0
-        # The rate at the last pause; None: nothing was ever refused.
-        self._base: float | None = None
+        # The rate at the last pause; None: nothing is known about it.
+        self._base: float | None = most if math.isfinite(most) else None
         self._due = 0.0
         self._fastest = math.inf
         self._proven = 0.0
 
     @property
     def rate(self) -> float:
-        """Calls a second that are started; infinite as long as nothing was refused."""
+        """Calls a second that are started; `most` as long as nothing was refused."""
         if self._base is None or self._stretch is None:
-            return math.inf
+            return self.most
         clean = max(0.0, now() - self._stretch.since)
-        return self._base * (1.0 + GROWTH * clean**2)
+        return min(self.most, self._base * (1.0 + GROWTH * clean**2))
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
@@ -177,11 +179,11 @@ class Gate:
         if self._not_before > at:
             return self._not_before
         if self._stretch is None:
-            self._stretch = _Stretch(at)
+            self._stretch, self._due = _Stretch(at), at
         elif self._stretch.refused_at is not None:
             self._conclude(self._stretch, self._stretch.refused_at)
             self._stretch = _Stretch(at, probes=min(MOST_PROBES, 2**self._empty))
-        if self._base is None or self._stretch.probes > 0:
+        if self._stretch.probes > 0:
             return at
         return max(self._due, self._last + 1.0 / self.rate / CATCH_UP)
 

@@ -2,9 +2,9 @@
 
 Throttling and overload are waited out behind the gate; network and server errors are sent again
 with growing pauses; everything else is raised at once. Whether patience is lost with a call
-depends on the others. While nobody gets an answer the endpoint is at fault, and everybody waits,
-up to `PATIENCE_S`. A call that goes on failing while others are answered is given up after a few
-times, and so is everything when there never was an answer: an address may be wrong.
+depends on the others. While nobody gets an answer the endpoint is at fault, and who can wait (a
+run over night) waits. A call that goes on failing while others are answered is given up after a
+few times, and so is everything when there never was an answer: an address may be wrong.
 
 A call that is given up is not lost: its episode stays owed to the store.
 """
@@ -27,7 +27,7 @@ TRANSIENT_ATTEMPTS = 8
 THROTTLED_ATTEMPTS = 50
 """Refusals of one call while others are answered: it may be larger than the limit."""
 PATIENCE_S = 900.0
-"""How long nobody may be answered before calls are given up."""
+"""How long nobody may be answered before throttled calls are given up."""
 LONGEST_RETRY_AFTER_S = 600.0
 """A server that asks for a longer wait is not waited for."""
 
@@ -35,11 +35,18 @@ _gates: WeakValueDictionary[tuple[str, ...], Gate] = WeakValueDictionary()
 
 
 class PacedTeacher(Teacher):
-    """A teacher behind a gate: sends again what can be sent again, gives up the rest."""
+    """A teacher behind a gate: sends again what can be sent again, gives up the rest.
 
-    def __init__(self, teacher: Teacher, gate: Gate) -> None:
+    Args:
+        teacher: Sends each call once.
+        gate: That of its account.
+        outage_s: How long an endpoint that has answered may be gone before calls are given up.
+    """
+
+    def __init__(self, teacher: Teacher, gate: Gate, outage_s: float = 0.0) -> None:
         self.teacher = teacher
         self.gate = gate
+        self.outage_s = outage_s
         self.provider, self.model = teacher.provider, teacher.model
         self.terms, self.settings = teacher.terms, teacher.settings
 
@@ -49,7 +56,7 @@ class PacedTeacher(Teacher):
         Raises:
             TeacherError: The failure cannot be waited out, or patience has run out.
         """
-        patience = _Patience(self.gate)
+        patience = _Patience(self.gate, self.outage_s)
         for attempt in itertools.count(1):
             async with self.gate.slot() as started:
                 try:
@@ -72,25 +79,35 @@ class PacedTeacher(Teacher):
         await self.teacher.close()
 
 
-def paced(teacher: Teacher, concurrency: int) -> PacedTeacher:
-    """Put `teacher` behind the gate of its account, with at most `concurrency` calls in flight.
+def paced(
+    teacher: Teacher,
+    concurrency: int,
+    requests_per_minute: float | None = None,
+    outage_s: float = 0.0,
+) -> PacedTeacher:
+    """Put `teacher` behind the gate of its account.
 
-    Teachers of one account and model class share the gate, and the largest of their limits.
+    Args:
+        teacher: Those of one account and model class share a gate.
+        concurrency: Most calls in flight; of several, the largest counts.
+        requests_per_minute: The account's limit, where it is known; of several, the first counts.
+        outage_s: See `PacedTeacher`.
     """
     gate = _gates.get(teacher.account) if teacher.account else None
     if gate is None:
-        gate = Gate(concurrency)
+        gate = Gate(concurrency, (requests_per_minute or math.inf) / 60.0)
         if teacher.account:
             _gates[teacher.account] = gate
     gate.ceiling = max(gate.ceiling, concurrency)
-    return PacedTeacher(teacher, gate)
+    return PacedTeacher(teacher, gate, outage_s)
 
 
 class _Patience:
     """What is left of the patience with one call."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, outage_s: float) -> None:
         self.gate = gate
+        self.outage_s = outage_s
         self.failed_at = self.begun = now()
         self.faults = 0
         self.faults_alone = 0
@@ -101,16 +118,17 @@ class _Patience:
         answered_at = self.gate.answered_at
         alone = answered_at > self.failed_at
         self.failed_at = now()
-        if self.failed_at - max(answered_at, self.begun) > PATIENCE_S:
-            return True
         match error.failure:
             case Failure.THROTTLE | Failure.OVERLOAD:
                 self.refusals_alone += alone
-                too_long = (error.retry_after_s or 0.0) > LONGEST_RETRY_AFTER_S
-                return too_long or self.refusals_alone == THROTTLED_ATTEMPTS
+                return (
+                    (error.retry_after_s or 0.0) > LONGEST_RETRY_AFTER_S
+                    or self.failed_at - max(answered_at, self.begun) > PATIENCE_S
+                    or self.refusals_alone == THROTTLED_ATTEMPTS
+                )
             case Failure.TRANSIENT:
                 self.faults += 1
-                self.faults_alone += alone or answered_at == -math.inf
+                self.faults_alone += alone or self.failed_at - answered_at > self.outage_s
                 return self.faults_alone == TRANSIENT_ATTEMPTS
         return True
 
