@@ -52,7 +52,7 @@ def prepare(config: Config, endpoint: str | None = None, only: Collection[str] =
     """
     loaded = load_toolset(config.toolset_dir)
     cases = select_cases(config.cases_path, loaded.toolset, config.eval.limit)
-    asked = candidates(config, loaded.toolset.tools, endpoint, only)
+    asked = candidates(config, endpoint, only)
     return Evaluation(config, loaded, cases, asked)
 
 
