@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--endpoint", help="http://host:port/v1 of a server to measure")
     parser.add_argument("--model", default="student", help="model name at that endpoint")
     parser.add_argument("--limit", type=int, help="at most so many questions of a category")
+    parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of one turn")
     parser.add_argument("--categories", default=",".join(CATEGORIES))
     arguments = parser.parse_args()
     gold = GoldServer() if arguments.endpoint is None else None
@@ -61,7 +62,7 @@ def main() -> None:
     for category in arguments.categories.split(","):
         # The gold server is told the category by the name of the model.
         model = arguments.model if arguments.endpoint else category
-        run = asked(category, model, endpoint, arguments.limit)
+        run = asked(category, model, endpoint, arguments.limit, arguments.max_tokens)
         judged = run._judge(run.models[0])
         right = sum(one.verdict.ok for one in judged)
         parts[category] = (right, len(judged))
@@ -94,9 +95,13 @@ def main() -> None:
     )
 
 
-def asked(category: str, model: str, endpoint: str, limit: int | None) -> QuestionRun:
+def asked(
+    category: str, model: str, endpoint: str, limit: int | None, max_tokens: int
+) -> QuestionRun:
     """Ask all questions of a category and return the run."""
-    request = TeacherConfig(provider="openai_chat", model=model, max_tokens=512, temperature=0)
+    request = TeacherConfig(
+        provider="openai_chat", model=model, max_tokens=max_tokens, temperature=0
+    )
     candidate = Candidate(model, model, digest([endpoint, model]), request, served=True)
     config = Config.model_validate(
         {

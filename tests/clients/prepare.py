@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PYTHON = ("openai-agents==0.24.0",)
+PYTHON = ("mlflow-skinny==3.17.2", "openai-agents==0.24.0")
 NODE = ("openai@7.57.0",)
 
 
