@@ -15,7 +15,7 @@ from distill.evaluate.answers import AnswerFile, SuiteAnswer
 from distill.evaluate.asking import ask_all
 from distill.evaluate.candidates import Candidate
 from distill.evaluate.comparison import Pair, compare_pairs
-from distill.evaluate.metrics import share
+from distill.evaluate.metrics import clustered_share
 from distill.evaluate.runner import Progress
 from distill.evaluate.stats import holm
 from distill.evaluate.suites.base import Question, QuestionSuite, SilentTurn, cut_off
@@ -185,11 +185,12 @@ def _silences(
     found: dict[str, dict[str, Silence]] = {}
     for part in parts:
         for model, rows in judged.items():
-            turns = [turn for row in rows if row.part == part for turn in row.silent]
+            of_part = [row for row in rows if row.part == part]
+            turns = [(row.cluster, turn) for row in of_part for turn in row.silent]
             if turns:
                 found.setdefault(part, {})[model] = Silence(
-                    called=share(turn.called for turn in turns),
-                    acted=share(turn.acted for turn in turns),
+                    called=clustered_share((cluster, turn.called) for cluster, turn in turns),
+                    acted=clustered_share((cluster, turn.acted) for cluster, turn in turns),
                 )
     return found
 
@@ -215,7 +216,10 @@ def _versus_base(judged: dict[str, list[Judged]], parts: Sequence[str]) -> dict[
 
 def _shares(rows: Sequence[Judged]) -> dict[str, Share]:
     parts = dict.fromkeys(row.part for row in rows)
-    return {p: share(row.verdict.ok for row in rows if row.part == p) for p in parts}
+    return {
+        p: clustered_share((row.cluster, row.verdict.ok) for row in rows if row.part == p)
+        for p in parts
+    }
 
 
 def _failures(rows: Sequence[Judged]) -> tuple[str, ...]:
