@@ -396,6 +396,9 @@ class EvalConfig(Section):
     """Suite -> file or folder, for the suites whose data you bring (`distill eval --suites`)."""
     gate: GateConfig = GateConfig()
     """What `--gate` checks."""
+    track: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Experiment trackers that get the results too; where they are, their own environment
+    variables say (WANDB_MODE, WANDB_PROJECT, MLFLOW_TRACKING_URI, ...)."""
 
     @model_validator(mode="after")
     def _trials_differ(self) -> EvalConfig:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from distill.demo.teacher import phrases
 from distill.demo.teacher.mistakes import Mistake, mistake_of
 from distill.demo.teacher.plan import Plan, PlannedCall, Scene, right_plan
+from distill.demo.teacher.rewording import is_rewording, reworded
 from distill.types import (
     AssistantMessage,
     Json,
@@ -81,6 +82,8 @@ class Script:
             offered: Names of the tools the request offers.
         """
         said = [m.content.strip() for m in messages if isinstance(m, UserMessage)]
+        if is_rewording(messages):
+            return AssistantMessage(content=reworded(messages, self._rng(said, "reworded")))
         task = self.recognise(said)
         if task is None:
             return AssistantMessage(content=phrases.unknown(self._rng(said, "unknown")))
