@@ -18,6 +18,7 @@ Prints a table; the last line is one JSON object.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -129,6 +130,7 @@ def work_on(options: argparse.Namespace) -> None:
         for name, examples in sizes.items():
             if name == "same" or ranks.count() > 1:
                 found[name] = measure(options, examples, folder)
+                gc.collect()
                 torch.cuda.empty_cache()
                 torch._dynamo.reset()
     if ranks.is_first():
