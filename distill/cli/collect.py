@@ -45,7 +45,7 @@ def collect(
     plan = make_plan(settings, limit)
     status, console = Status(), Console()
     if dry_run:
-        _print_estimate(console, estimate(settings, plan))
+        print_estimate(console, estimate(settings, plan))
         return
     try:
         asyncio.run(_run(settings, plan, status, console))
@@ -95,12 +95,13 @@ def _report(console: Console, status: Status) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _print_estimate(console: Console, guess: Estimate) -> None:
+def print_estimate(console: Console, guess: Estimate) -> None:
+    """Print what a run would take."""
     low, high = guess.low, guess.high
     source = (
         f"measured on {guess.measured:,} finished episodes"
         if guess.measured
-        else "from the tasks alone; collect a few with --limit, then it is measured"
+        else "a guess; run a part of it, then it is measured"
     )
     known = low.usd is not None and high.usd is not None
     rows = [

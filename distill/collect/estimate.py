@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from distill.collect.plan import Episode, Plan
 from distill.config import Config
@@ -67,15 +68,25 @@ class Estimate:
     """Finished episodes it is based on; 0: the tasks alone."""
 
 
-def estimate(config: Config, plan: Plan) -> Estimate:
-    """Estimate what is left of a plan; a store that cannot be opened counts as an empty one."""
+Guess: TypeAlias = Callable[[Config, Plan, Sequence[Episode], bool], Load]
+"""What owed episodes take by their tasks alone: the low end, or the high one."""
+
+
+def estimate(config: Config, plan: Plan, guess: Guess | None = None) -> Estimate:
+    """Estimate what is left of a plan; a store that cannot be opened counts as an empty one.
+
+    Args:
+        config: The distillation.
+        plan: Its episodes.
+        guess: What stands in for a measure before there is one.
+    """
     done, calls = _stored(config, plan)
     owed = [episode for episode in plan.episodes if episode.key not in done]
     finished = _loads(calls, done)
     if len(finished) >= ENOUGH:
         low, high = _measured(finished, len(owed))
         return Estimate(len(owed), low, high, len(finished))
-    ends = [_from_tasks(config, plan, owed, high) for high in (False, True)]
+    ends = [(guess or _from_tasks)(config, plan, owed, high) for high in (False, True)]
     return Estimate(len(owed), ends[0], ends[1], 0)
 
 

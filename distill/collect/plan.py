@@ -14,7 +14,7 @@ from distill.errors import ConfigError
 from distill.teachers import is_hosted, price_of, teacher_identity
 from distill.toolsets import LoadedToolSet, configured_tasks, load_toolset
 from distill.traces import Owed, episode_key
-from distill.types import Json, Task, digest
+from distill.types import Json, Task, ToolSet, digest
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
         ToolSetError: The tool set cannot be loaded.
         TaskError: A task is wrong.
     """
-    _check_money_and_terms(config)
+    check_money_and_terms(config)
     loaded = load_toolset(config.toolset_dir)
     tasks = configured_tasks(config, loaded)
     identity = teacher_identity(config.teacher)
@@ -68,16 +68,26 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
         for task in tasks
         for sample in range(config.collect.samples)
     )
-    settings = {
-        "toolset.name": loaded.toolset.name,
-        "toolset.hash": toolset_hash,
+    return Plan(loaded, tuple(islice(episodes, limit)), common_settings(config, loaded.toolset))
+
+
+def common_settings(config: Config, toolset: ToolSet) -> dict[str, Json]:
+    """Return what every trace of a store has in common."""
+    identity = teacher_identity(config.teacher)
+    return {
+        "toolset.name": toolset.name,
+        "toolset.hash": toolset.hash,
         **{f"teacher.{name}": value for name, value in identity.items()},
         "collect.max_steps": config.collect.max_steps,
     }
-    return Plan(loaded, tuple(islice(episodes, limit)), settings)
 
 
-def _check_money_and_terms(config: Config) -> None:
+def check_money_and_terms(config: Config) -> None:
+    """Refuse a budget without a price, and a hosted teacher without terms.
+
+    Raises:
+        ConfigError: One of them.
+    """
     teacher, budget = config.teacher, config.collect.budget_usd
     if budget is not None and price_of(teacher.model, teacher.price) is None:
         raise ConfigError(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from distill.demo.teacher import phrases
+from distill.demo.teacher.author import SUBMIT, Author
 from distill.demo.teacher.mistakes import Mistake, mistake_of
 from distill.demo.teacher.plan import Plan, PlannedCall, Scene, right_plan
 from distill.types import (
@@ -70,6 +71,7 @@ class Script:
         self._error_rate = error_rate
         self._plans: dict[str, tuple[list[Plan], Mistake | None]] = {}
         self._by_opening: dict[str, list[Task]] = {}
+        self._author = Author(toolset, tasks, seed, error_rate)
         for task in tasks:
             self._by_opening.setdefault(task.turns[0].content.strip(), []).append(task)
 
@@ -80,6 +82,8 @@ class Script:
             messages: The conversation so far.
             offered: Names of the tools the request offers.
         """
+        if SUBMIT in offered:
+            return self._author.answer(messages)
         said = [m.content.strip() for m in messages if isinstance(m, UserMessage)]
         task = self.recognise(said)
         if task is None:
