@@ -172,6 +172,9 @@ class CollectConfig(Section):
     """Most assistant turns of one episode; one that needs more ends as turn_limit."""
     tool_timeout_s: float = Field(default=30, gt=0)
     """Seconds before a tool call is reported to the model as timed out."""
+    user: TeacherConfig | None = None
+    """The model that plays the simulated user of tasks that have one: settings as of a teacher,
+    with a price of its own, on the same budget."""
     budget_usd: float | None = Field(default=None, gt=0)
     """Spend limit of this store, all runs and processes together: the worst case of a call is
     put aside before it is sent, and no call is sent that could pass the limit."""

@@ -23,7 +23,7 @@ from distill.errors import StoreError
 from distill.teachers import cost_usd
 from distill.teachers.estimate import most_output_tokens, request_bytes
 from distill.traces import LedgerLine, TraceStore
-from distill.types import SystemMessage, Task, Usage, UserMessage
+from distill.types import SystemMessage, Task, Usage, UserMessage, UserTurn
 
 ENOUGH = 10
 """From so many finished episodes on, they are the measure."""
@@ -145,10 +145,12 @@ def _from_tasks(config: Config, plan: Plan, owed: Sequence[Episode], high: bool)
 
 def _episode(config: Config, task: Task, prefix: float, high: bool) -> Load:
     answer = min(_ANSWER_TOKENS[high], most_output_tokens(config.teacher))
-    total, history = Load(), 0.0
-    for turn in task.turns:
+    total, played, history = Load(), Load(), 0.0
+    for turn in (*task.turns, *_simulated(task, high)):
         said = request_bytes((UserMessage(content=turn.content),), ()) / _BYTES_PER_TOKEN[high]
         history += said
+        if turn.content == "":
+            played += _user_call(config, history, high)
         calls = turn.expectation.calls if turn.expectation else ()
         steps = len(calls) + 2 if high else len({call.step for call in calls}) + 1
         for _ in range(min(steps, config.collect.max_steps - round(total.calls))):
@@ -161,4 +163,19 @@ def _episode(config: Config, task: Task, prefix: float, high: bool) -> Load:
             cost = cost_usd(config.teacher.model, usage, config.teacher.price)
             total += Load(1, prefix + history - cached, cached, answer, cost)
             history += answer + _RESULT_TOKENS[high]
-    return total
+    return total + played
+
+
+def _simulated(task: Task, high: bool) -> list[UserTurn]:
+    """Return turns without words for what a simulated user may say."""
+    most = task.user.max_turns if task.user else 0
+    return [UserTurn(content="")] * (most if high else min(2, most))
+
+
+def _user_call(config: Config, history: float, high: bool) -> Load:
+    user = config.collect.user
+    if user is None:
+        return Load()
+    usage = Usage(input_tokens=round(history), output_tokens=_ANSWER_TOKENS[high])
+    cost = cost_usd(user.model, usage, user.price)
+    return Load(1, history, 0, usage.output_tokens, cost)

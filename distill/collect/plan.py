@@ -6,6 +6,7 @@ price or the terms is refused here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -61,10 +62,10 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
     check_money_and_terms(config)
     loaded = load_toolset(config.toolset_dir)
     tasks = configured_tasks(config, loaded)
-    identity = teacher_identity(config.teacher)
+    _check_user(config, tasks)
     toolset_hash = loaded.toolset.hash
     episodes = (
-        Episode(episode_key(task, toolset_hash, identity, sample), task, sample)
+        Episode(episode_key(task, toolset_hash, _asked(config, task), sample), task, sample)
         for task in tasks
         for sample in range(config.collect.samples)
     )
@@ -73,12 +74,13 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
 
 def common_settings(config: Config, toolset: ToolSet) -> dict[str, Json]:
     """Return what every trace of a store has in common."""
-    identity = teacher_identity(config.teacher)
+    identity, user = teacher_identity(config.teacher), config.collect.user
     return {
         "toolset.name": toolset.name,
         "toolset.hash": toolset.hash,
         **{f"teacher.{name}": value for name, value in identity.items()},
         "collect.max_steps": config.collect.max_steps,
+        **({"collect.user": teacher_identity(user)} if user else {}),
     }
 
 
@@ -88,14 +90,35 @@ def check_money_and_terms(config: Config) -> None:
     Raises:
         ConfigError: One of them.
     """
-    teacher, budget = config.teacher, config.collect.budget_usd
-    if budget is not None and price_of(teacher.model, teacher.price) is None:
+    budget = config.collect.budget_usd
+    models = {"teacher": config.teacher, "collect.user": config.collect.user}
+    for key, model in models.items():
+        if model is None:
+            continue
+        if budget is not None and price_of(model.model, model.price) is None:
+            raise ConfigError(
+                f"collect.budget_usd is {budget:g}, but no price is known for {model.model!r}; "
+                f"set {key}.price {{input, output}} in dollars per million tokens"
+            )
+        if is_hosted(model) and not model.terms:
+            raise ConfigError(
+                f"{key}.terms is not set: vendors restrict training on their models' outputs; "
+                f"say in your words why you may, it is stored on every trace"
+            )
+
+
+def _check_user(config: Config, tasks: Iterable[Task]) -> None:
+    first = next((task.id for task in tasks if task.user is not None), None)
+    if first is not None and config.collect.user is None:
         raise ConfigError(
-            f"collect.budget_usd is {budget:g}, but no price is known for {teacher.model!r}; "
-            f"set teacher.price {{input, output}} in dollars per million tokens"
+            f"task {first!r} has a simulated user, and collect.user is not set: name the model "
+            f"that plays it, with provider, model and base_url as for a teacher"
         )
-    if is_hosted(teacher) and not teacher.terms:
-        raise ConfigError(
-            "teacher.terms is not set: vendors restrict training on their models' outputs; "
-            "say in your words why you may, it is stored on every trace"
-        )
+
+
+def _asked(config: Config, task: Task) -> dict[str, Json]:
+    """Return what decides how an episode goes: the teacher and, with it, who plays the user."""
+    identity = teacher_identity(config.teacher)
+    if task.user is None or config.collect.user is None:
+        return identity
+    return identity | {"user": teacher_identity(config.collect.user)}

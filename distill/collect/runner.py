@@ -48,27 +48,38 @@ async def collect(config: Config, plan: Plan, status: Status) -> None:
         StoreError: The store was collected with other settings, or cannot be written.
         TeacherError: The teacher cannot be used (key, credit, endpoint, request).
     """
-    teacher = paced(create_teacher(config.teacher), config.collect.concurrency)
+    concurrency, played = config.collect.concurrency, config.collect.user
+    teacher = paced(create_teacher(config.teacher), concurrency)
+    user = paced(create_teacher(played), concurrency) if played else None
     try:
         with TraceStore.open(config.store_url, create=True) as store:
-            run = Run(config, plan, status, store, teacher)
+            run = Run(config, plan, status, store, teacher, user)
             run.prepare()
             await run.run()
     finally:
         await teacher.close()
+        if user is not None:
+            await user.close()
 
 
 class Run:
     """One run of a plan against a store."""
 
     def __init__(
-        self, config: Config, plan: Plan, status: Status, store: TraceStore, teacher: Teacher
+        self,
+        config: Config,
+        plan: Plan,
+        status: Status,
+        store: TraceStore,
+        teacher: Teacher,
+        user: Teacher | None = None,
     ) -> None:
         self.config = config
         self.plan = plan
         self.status = status
         self.store = store
         self.teacher = teacher
+        self.user = user
         self.owner = new_owner()
         self.error: DistillError | None = None
         self._owed: deque[Episode] = deque()
@@ -186,6 +197,10 @@ class Run:
     async def _run_episode(self, episode: Episode) -> None:
         order = next(self._begun)
         trace: Trace | None = None
+        user = None
+        if self.user is not None:
+            played = self.config.collect.user
+            user = MeteredTeacher(self.user, self.purse, episode.key, order, played)
         try:
             trace = await run_episode(
                 episode.task,
@@ -196,6 +211,7 @@ class Run:
                 config_digest=self.plan.digest,
                 max_steps=self.config.collect.max_steps,
                 tool_timeout_s=self.config.collect.tool_timeout_s,
+                user=user,
             )
             self._finished(trace)
         except NotSentError as stop:

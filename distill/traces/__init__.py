@@ -8,6 +8,8 @@ from distill.traces.trace import (
     TeacherRef,
     Trace,
     TurnRecord,
+    UserEnd,
+    UserRecord,
     episode_key,
 )
 
@@ -21,5 +23,7 @@ __all__ = [
     "Trace",
     "TraceStore",
     "TurnRecord",
+    "UserEnd",
+    "UserRecord",
     "episode_key",
 ]

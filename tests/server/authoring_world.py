@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from distill.demo.teacher.busy import Busy
 from distill.demo.teacher.script import Script
 from distill.demo.teacher.server import TeacherServer
 from distill.toolsets import load_toolset
+from distill.types import Task
 
 TOOLS = '''
 """A garden."""
@@ -100,11 +101,13 @@ def garden(folder: Path, base_url: str, provider: str = "openai_chat", **generat
 
 
 @contextmanager
-def author(folder: Path, error_rate: float = 0.0) -> Iterator[TeacherServer]:
-    """The embedded teacher for the garden, knowing no task of it."""
+def author(
+    folder: Path, error_rate: float = 0.0, tasks: Sequence[Task] = ()
+) -> Iterator[TeacherServer]:
+    """The embedded teacher for the garden, knowing `tasks`."""
     garden(folder, "http://127.0.0.1:9/v1")
     toolset = load_toolset(folder / "tools" / "garden").toolset
-    server = TeacherServer(("127.0.0.1", 0), Script(toolset, [], 0, error_rate), Busy(0.0, 0))
+    server = TeacherServer(("127.0.0.1", 0), Script(toolset, tasks, 0, error_rate), Busy(0.0, 0))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

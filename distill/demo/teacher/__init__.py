@@ -13,6 +13,7 @@ differently each time, with the mistakes models make at a seeded rate.
     mistakes.py    how a plan goes wrong; one function a kind
     phrases.py     the wording
     author.py      tasks it writes itself, when it is asked to
+    caller.py      the part of a simulated user
 
 Nothing outside `distill.demo` knows about it: it is reached by `teacher.base_url` like any other.
 """

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from distill.demo.teacher import phrases
 from distill.demo.teacher.author import SUBMIT, Author
+from distill.demo.teacher.caller import plays_user, speak
 from distill.demo.teacher.mistakes import Mistake, mistake_of
 from distill.demo.teacher.plan import Plan, PlannedCall, Scene, right_plan
 from distill.types import (
@@ -84,6 +85,8 @@ class Script:
         """
         if SUBMIT in offered:
             return self._author.answer(messages)
+        if plays_user(messages):
+            return speak(messages, self._seed, self._error_rate)
         said = [m.content.strip() for m in messages if isinstance(m, UserMessage)]
         task = self.recognise(said)
         if task is None:
