@@ -175,6 +175,8 @@ class CollectConfig(Section):
     user: TeacherConfig | None = None
     """The model that plays the simulated user of tasks that have one: settings as of a teacher,
     with a price of its own, on the same budget."""
+    simulator: TeacherConfig | None = None
+    """The model behind the tools of a simulated tool set, likewise."""
     budget_usd: float | None = Field(default=None, gt=0)
     """Spend limit of this store, all runs and processes together: the worst case of a call is
     put aside before it is sent, and no call is sent that could pass the limit."""

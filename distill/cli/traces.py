@@ -95,6 +95,8 @@ def _conversation(trace: Trace, console: Console) -> None:
     if trace.user is not None:
         played = f"user played by {trace.user.teacher.model}, ended: {trace.user.ended or '-'}"
         console.print("; ".join((played, *trace.user.faults)), markup=False)
+    if trace.simulator is not None:
+        console.print(f"tools simulated by {trace.simulator.teacher.model}", markup=False)
     for message in trace.messages:
         console.print(f"\n{message.role}", style="dim")
         if message.content:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from distill.collect.plan import Episode, Plan
-from distill.config import Config
+from distill.config import Config, TeacherConfig
 from distill.errors import StoreError
 from distill.teachers import cost_usd
 from distill.teachers.estimate import most_output_tokens, request_bytes
@@ -150,9 +150,12 @@ def _episode(config: Config, task: Task, prefix: float, high: bool) -> Load:
         said = request_bytes((UserMessage(content=turn.content),), ()) / _BYTES_PER_TOKEN[high]
         history += said
         if turn.content == "":
-            played += _user_call(config, history, high)
+            played += _side_call(config.collect.user, history, high)
         calls = turn.expectation.calls if turn.expectation else ()
         steps = len(calls) + 2 if high else len({call.step for call in calls}) + 1
+        if config.collect.simulator:
+            behind = _side_call(config.collect.simulator, prefix + history, high)
+            played = sum([behind] * (steps - 1), played)
         for _ in range(min(steps, config.collect.max_steps - round(total.calls))):
             cached = 0.0 if high else prefix
             usage = Usage(
@@ -172,10 +175,10 @@ def _simulated(task: Task, high: bool) -> list[UserTurn]:
     return [UserTurn(content="")] * (most if high else min(2, most))
 
 
-def _user_call(config: Config, history: float, high: bool) -> Load:
-    user = config.collect.user
-    if user is None:
+def _side_call(model: TeacherConfig | None, tokens: float, high: bool) -> Load:
+    """Return what a call of a model costs that has another part in the episode."""
+    if model is None:
         return Load()
-    usage = Usage(input_tokens=round(history), output_tokens=_ANSWER_TOKENS[high])
-    cost = cost_usd(user.model, usage, user.price)
-    return Load(1, history, 0, usage.output_tokens, cost)
+    usage = Usage(input_tokens=round(tokens), output_tokens=_ANSWER_TOKENS[high])
+    cost = cost_usd(model.model, usage, model.price)
+    return Load(1, tokens, 0, usage.output_tokens, cost)

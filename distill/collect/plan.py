@@ -63,9 +63,14 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
     loaded = load_toolset(config.toolset_dir)
     tasks = configured_tasks(config, loaded)
     _check_user(config, tasks)
+    if loaded.simulation is not None and config.collect.simulator is None:
+        raise ConfigError(
+            f"the tools in {str(loaded.folder)!r} are simulated, and collect.simulator is not set: "
+            f"name the model that answers their calls, with provider, model, base_url as a teacher"
+        )
     toolset_hash = loaded.toolset.hash
     episodes = (
-        Episode(episode_key(task, toolset_hash, _asked(config, task), sample), task, sample)
+        Episode(episode_key(task, toolset_hash, _asked(config, loaded, task), sample), task, sample)
         for task in tasks
         for sample in range(config.collect.samples)
     )
@@ -74,13 +79,14 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
 
 def common_settings(config: Config, toolset: ToolSet) -> dict[str, Json]:
     """Return what every trace of a store has in common."""
-    identity, user = teacher_identity(config.teacher), config.collect.user
+    identity = teacher_identity(config.teacher)
+    others = {"user": config.collect.user, "simulator": config.collect.simulator}
     return {
         "toolset.name": toolset.name,
         "toolset.hash": toolset.hash,
         **{f"teacher.{name}": value for name, value in identity.items()},
         "collect.max_steps": config.collect.max_steps,
-        **({"collect.user": teacher_identity(user)} if user else {}),
+        **{f"collect.{name}": teacher_identity(one) for name, one in others.items() if one},
     }
 
 
@@ -91,7 +97,11 @@ def check_money_and_terms(config: Config) -> None:
         ConfigError: One of them.
     """
     budget = config.collect.budget_usd
-    models = {"teacher": config.teacher, "collect.user": config.collect.user}
+    models = {
+        "teacher": config.teacher,
+        "collect.user": config.collect.user,
+        "collect.simulator": config.collect.simulator,
+    }
     for key, model in models.items():
         if model is None:
             continue
@@ -116,9 +126,13 @@ def _check_user(config: Config, tasks: Iterable[Task]) -> None:
         )
 
 
-def _asked(config: Config, task: Task) -> dict[str, Json]:
-    """Return what decides how an episode goes: the teacher and, with it, who plays the user."""
+def _asked(config: Config, loaded: LoadedToolSet, task: Task) -> dict[str, Json]:
+    """Return what decides how an episode goes: the teacher, and the models of other parts in it."""
     identity = teacher_identity(config.teacher)
-    if task.user is None or config.collect.user is None:
-        return identity
-    return identity | {"user": teacher_identity(config.collect.user)}
+    user, simulator = config.collect.user, config.collect.simulator
+    if task.user is not None and user is not None:
+        identity["user"] = teacher_identity(user)
+    if loaded.simulation is not None and simulator is not None:
+        identity["simulator"] = teacher_identity(simulator)
+        identity["simulation"] = loaded.simulation.digest
+    return identity

@@ -15,14 +15,14 @@ import re
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from distill.collect.budget import BudgetReachedError, MeteredTeacher, NotSentError, Purse
 from distill.collect.plan import Episode, Plan
 from distill.collect.status import Status
 from distill.collect.writer import Left, Writer
-from distill.config import Config
+from distill.config import Config, TeacherConfig
 from distill.episode import run_episode
 from distill.errors import DistillError, StoreError
 from distill.teachers import Failure, Teacher, TeacherError, create_teacher, paced
@@ -48,18 +48,25 @@ async def collect(config: Config, plan: Plan, status: Status) -> None:
         StoreError: The store was collected with other settings, or cannot be written.
         TeacherError: The teacher cannot be used (key, credit, endpoint, request).
     """
-    concurrency, played = config.collect.concurrency, config.collect.user
+    concurrency = config.collect.concurrency
     teacher = paced(create_teacher(config.teacher), concurrency)
-    user = paced(create_teacher(played), concurrency) if played else None
+    others = {
+        part: paced(create_teacher(model), concurrency) for part, model in _others(config).items()
+    }
     try:
         with TraceStore.open(config.store_url, create=True) as store:
-            run = Run(config, plan, status, store, teacher, user)
+            run = Run(config, plan, status, store, teacher, others)
             run.prepare()
             await run.run()
     finally:
-        await teacher.close()
-        if user is not None:
-            await user.close()
+        for one in (teacher, *others.values()):
+            await one.close()
+
+
+def _others(config: Config) -> dict[str, TeacherConfig]:
+    """Return the models that have another part in an episode, by the name of the part."""
+    parts = {"user": config.collect.user, "simulator": config.collect.simulator}
+    return {part: model for part, model in parts.items() if model is not None}
 
 
 class Run:
@@ -72,14 +79,14 @@ class Run:
         status: Status,
         store: TraceStore,
         teacher: Teacher,
-        user: Teacher | None = None,
+        others: Mapping[str, Teacher] | None = None,
     ) -> None:
         self.config = config
         self.plan = plan
         self.status = status
         self.store = store
         self.teacher = teacher
-        self.user = user
+        self.others = others or {}
         self.owner = new_owner()
         self.error: DistillError | None = None
         self._owed: deque[Episode] = deque()
@@ -197,10 +204,11 @@ class Run:
     async def _run_episode(self, episode: Episode) -> None:
         order = next(self._begun)
         trace: Trace | None = None
-        user = None
-        if self.user is not None:
-            played = self.config.collect.user
-            user = MeteredTeacher(self.user, self.purse, episode.key, order, played)
+        models = _others(self.config)
+        others: dict[str, Teacher] = {
+            part: MeteredTeacher(one, self.purse, episode.key, order, models[part])
+            for part, one in self.others.items()
+        }
         try:
             trace = await run_episode(
                 episode.task,
@@ -211,7 +219,8 @@ class Run:
                 config_digest=self.plan.digest,
                 max_steps=self.config.collect.max_steps,
                 tool_timeout_s=self.config.collect.tool_timeout_s,
-                user=user,
+                user=others.get("user"),
+                simulator=others.get("simulator"),
             )
             self._finished(trace)
         except NotSentError as stop:

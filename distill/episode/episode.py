@@ -20,10 +20,11 @@ from functools import cache
 from importlib.metadata import version
 
 import distill
+from distill.episode.simulator import ToolSimulator
 from distill.episode.user import UserPlayer
 from distill.errors import DistillError
 from distill.teachers import Failure, Teacher, TeacherError
-from distill.toolsets import LoadedToolSet, ToolRunner
+from distill.toolsets import LoadedToolSet, ToolRunner, UnansweredError
 from distill.traces import TeacherRef, Trace, TurnRecord, UserEnd
 from distill.types import (
     Json,
@@ -52,6 +53,7 @@ async def run_episode(
     max_steps: int,
     tool_timeout_s: float,
     user: Teacher | None = None,
+    simulator: Teacher | None = None,
 ) -> Trace:
     """Play one task to its end and return the whole record.
 
@@ -65,6 +67,8 @@ async def run_episode(
         max_steps: Most assistant turns.
         tool_timeout_s: Seconds before a tool call is reported to the model as timed out.
         user: The model that plays the task's simulated user, paced as well.
+        simulator: The model behind simulated tools, paced as well; None: only calls that were
+            recorded are answered.
 
     Raises:
         TeacherError: The endpoint failed in a way that is not this episode's fault (key, quota,
@@ -74,15 +78,19 @@ async def run_episode(
     play = _Play(teacher, loaded.toolset.offered(task).tools, max_steps, player)
     if loaded.toolset.system:
         play.messages.append(SystemMessage(content=loaded.toolset.system))
+    behind = ToolSimulator(simulator) if simulator and loaded.simulation else None
+    ask = behind.ask if behind else None
     started = _now()
     error: str | None = None
     changes: dict[str, Json] | None = None
     try:
         # An environment may take its time to set up; the other episodes need not wait for it.
-        runner = await asyncio.to_thread(loaded.runner, task, tool_timeout_s)
+        runner = await asyncio.to_thread(loaded.runner, task, tool_timeout_s, ask)
         try:
             outcome = await play.run(task, runner)
         finally:
+            if behind:
+                behind.close()
             changes = runner.changes()
             runner.close()
     except TeacherError as failed:
@@ -104,6 +112,7 @@ async def run_episode(
         messages=tuple(play.messages),
         turns=tuple(play.turns),
         user=player.record(play.ended, play.said) if player else None,
+        simulator=behind.record() if behind else None,
         changes=changes,
         started_at=started,
         finished_at=_now(),
@@ -172,7 +181,10 @@ class _Play:
             if not turn.message.tool_calls:
                 return Outcome.COMPLETED
             for call in turn.message.tool_calls:
-                self.messages.append(await runner.call(call))
+                try:
+                    self.messages.append(await runner.call(call))
+                except UnansweredError as failed:
+                    raise failed.cause from None
         return Outcome.TURN_LIMIT
 
     def _record(self, turn: Turn) -> None:

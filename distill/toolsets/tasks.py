@@ -117,7 +117,7 @@ def _unknown_parameter(tool: Tool, call: ExpectedCall) -> str | None:
 
 def _check_state(loaded: LoadedToolSet, task: Task) -> str | None:
     if loaded.environment is None:
-        if task.setup or task.end_state is not None:
+        if (task.setup and loaded.simulation is None) or task.end_state is not None:
             return "it has a setup or an end state, but the tool set has no Environment"
         return None
     try:

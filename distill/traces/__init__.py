@@ -5,6 +5,7 @@ from distill.traces.store import Counts, Owed, TraceStore
 from distill.traces.trace import (
     LedgerLine,
     Reservation,
+    SimulatorRecord,
     TeacherRef,
     Trace,
     TurnRecord,
@@ -19,6 +20,7 @@ __all__ = [
     "Money",
     "Owed",
     "Reservation",
+    "SimulatorRecord",
     "TeacherRef",
     "Trace",
     "TraceStore",

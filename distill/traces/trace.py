@@ -105,6 +105,16 @@ class UserRecord(Frozen):
     """Answers it was asked to give again, each with what was wrong."""
 
 
+class SimulatorRecord(Frozen):
+    """The model that made up the results of simulated tools."""
+
+    teacher: TeacherRef
+    calls: int
+    """How often it answered; a call that was recorded or made before is not asked about."""
+    cost_usd: float | None
+    """None: the price of an answer is unknown."""
+
+
 class Trace(Frozen):
     """The record of one episode, from the first message to its outcome."""
 
@@ -127,6 +137,8 @@ class Trace(Frozen):
     """One record per assistant message, in order."""
     user: UserRecord | None = None
     """The simulated user; None: the task has none."""
+    simulator: SimulatorRecord | None = None
+    """The model behind simulated tools; None: no result was made up."""
     changes: dict[str, Json] | None = None
     """What the tools changed: JSON pointer -> new value, None: removed. None: never started."""
     started_at: str

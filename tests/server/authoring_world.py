@@ -13,7 +13,7 @@ from distill.demo.teacher.busy import Busy
 from distill.demo.teacher.script import Script
 from distill.demo.teacher.server import TeacherServer
 from distill.toolsets import load_toolset
-from distill.types import Task
+from distill.types import Task, ToolSet
 
 TOOLS = '''
 """A garden."""
@@ -101,12 +101,10 @@ def garden(folder: Path, base_url: str, provider: str = "openai_chat", **generat
 
 
 @contextmanager
-def author(
-    folder: Path, error_rate: float = 0.0, tasks: Sequence[Task] = ()
+def serving(
+    toolset: ToolSet, tasks: Sequence[Task], error_rate: float = 0.0
 ) -> Iterator[TeacherServer]:
-    """The embedded teacher for the garden, knowing `tasks`."""
-    garden(folder, "http://127.0.0.1:9/v1")
-    toolset = load_toolset(folder / "tools" / "garden").toolset
+    """The embedded teacher, knowing `tasks`."""
     server = TeacherServer(("127.0.0.1", 0), Script(toolset, tasks, 0, error_rate), Busy(0.0, 0))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -116,6 +114,16 @@ def author(
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def author(
+    folder: Path, error_rate: float = 0.0, tasks: Sequence[Task] = ()
+) -> Iterator[TeacherServer]:
+    """The embedded teacher for the garden."""
+    garden(folder, "http://127.0.0.1:9/v1")
+    with serving(load_toolset(folder / "tools" / "garden").toolset, tasks, error_rate) as server:
+        yield server
 
 
 def address(server: TeacherServer, provider: str = "openai_chat") -> str:

@@ -23,7 +23,7 @@ from distill.collect.plan import Episode, Plan, check_money_and_terms, common_se
 from distill.collect.runner import collect
 from distill.collect.status import Status
 from distill.config import Config, GenerateConfig
-from distill.errors import StoreError, TaskError
+from distill.errors import StoreError, TaskError, ToolSetError
 from distill.teachers import cost_usd, teacher_identity
 from distill.teachers.estimate import request_bytes
 from distill.toolsets import LoadedToolSet, load_toolset
@@ -147,6 +147,8 @@ def prepare(config: Config, output: Path | None = None) -> Authoring:
     check_money_and_terms(config)
     loaded = load_toolset(config.toolset_dir)
     execute = loaded.session is None if settings.execute is None else settings.execute
+    if execute and loaded.simulation is not None:
+        raise ToolSetError("tasks.generate.execute: simulated tools cannot be tried; leave it out")
     if execute:
         for setup in settings.setups:
             fresh_start(loaded, setup)
@@ -205,6 +207,8 @@ def _own(config: Config) -> Config:
         "store": f"traces/{config.name}-tasks.db",
         "budget_usd": settings.budget_usd,
         "max_steps": MOST_STEPS,
+        "user": None,
+        "simulator": None,
     }
     longest = {"max_tokens": settings.max_tokens}
     return config.model_copy(

@@ -14,6 +14,7 @@ differently each time, with the mistakes models make at a seeded rate.
     phrases.py     the wording
     author.py      tasks it writes itself, when it is asked to
     caller.py      the part of a simulated user
+    backend.py     the results of simulated tools
 
 Nothing outside `distill.demo` knows about it: it is reached by `teacher.base_url` like any other.
 """

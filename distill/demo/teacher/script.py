@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from distill.demo.teacher import phrases
 from distill.demo.teacher.author import SUBMIT, Author
+from distill.demo.teacher.backend import is_backend, respond
 from distill.demo.teacher.caller import plays_user, speak
 from distill.demo.teacher.mistakes import Mistake, mistake_of
 from distill.demo.teacher.plan import Plan, PlannedCall, Scene, right_plan
@@ -85,6 +86,8 @@ class Script:
         """
         if SUBMIT in offered:
             return self._author.answer(messages)
+        if is_backend(messages):
+            return respond(messages, self._seed, self._error_rate)
         if plays_user(messages):
             return speak(messages, self._seed, self._error_rate)
         said = [m.content.strip() for m in messages if isinstance(m, UserMessage)]
