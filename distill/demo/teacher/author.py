@@ -163,8 +163,8 @@ class Author:
         for name in tool.parameters.get("required", ()):
             arguments.setdefault(name, guess(properties[name], nothing, rng))
         for one in wanted:
-            name, value = one["parameter"], one["value"]
-            if value == "any":
+            name, value = one["parameter"], one.get("value")
+            if "value" not in one:
                 held = [given[name] for given in known if name in given]
                 value = rng.choice(held) if held else guess(properties[name], nothing, rng)
             elif properties[name].get("type") == "array":

@@ -18,8 +18,8 @@ from distill.types import AssistantMessage, Json, Message, SystemMessage, digest
 
 def is_backend(messages: Sequence[Message]) -> bool:
     """Whether a conversation asks for the results of tools."""
-    first = messages[0]
-    return isinstance(first, SystemMessage) and first.content.startswith("You are what stands")
+    systems = [m.content for m in messages[:1] if isinstance(m, SystemMessage)]
+    return any(text.startswith("You are what stands") for text in systems)
 
 
 def respond(messages: Sequence[Message], seed: int, error_rate: float) -> AssistantMessage:

@@ -24,8 +24,8 @@ _LAPSES = (
 
 def plays_user(messages: Sequence[Message]) -> bool:
     """Whether a conversation asks for the part of the user."""
-    first = messages[0]
-    return isinstance(first, SystemMessage) and first.content.startswith("You play a user")
+    systems = [m.content for m in messages[:1] if isinstance(m, SystemMessage)]
+    return any(text.startswith("You play a user") for text in systems)
 
 
 def speak(messages: Sequence[Message], seed: int, lapse_rate: float) -> AssistantMessage:
