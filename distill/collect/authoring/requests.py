@@ -47,10 +47,10 @@ else tells: ask. `mentions` may hold the words for what is missing.
 - tool_failed: as single; the tool will fail, which the user does not know.
 - chat: thanks, a greeting, a question about what was said: answer without a call.
 
-`calls` names tools that a right answer calls, `with` the values that one of its calls has; where \
-no value stands, the parameter is given, with any value. Look up what exists with the tools where a \
-task needs it; what you change is not changed for the tasks. Then hand everything in with {submit}, \
-correct what is refused, and say that you are done.
+`calls` names tools that a right answer calls, `with` the values that one of its calls has; \
+where no value stands, the parameter is given, with any value. Look up what exists with the tools \
+where a task needs it; what you change is not changed for the tasks. Then hand everything in with \
+{submit}, correct what is refused, and say that you are done.
 
 The tool set: {description}
 {agent}"""
