@@ -20,12 +20,13 @@ from functools import cache
 from importlib.metadata import version
 
 import distill
+from distill.episode.reference import reference
 from distill.episode.simulator import ToolSimulator
 from distill.episode.user import UserPlayer
 from distill.errors import DistillError
 from distill.teachers import Failure, Teacher, TeacherError
 from distill.toolsets import LoadedToolSet, ToolRunner, UnansweredError
-from distill.traces import TeacherRef, Trace, TurnRecord, UserEnd
+from distill.traces import Trace, TurnRecord, UserEnd
 from distill.types import (
     Json,
     Message,
@@ -104,7 +105,7 @@ async def run_episode(
         task=play.spoken(task),
         toolset_name=loaded.toolset.name,
         toolset_hash=loaded.toolset.hash,
-        teacher=_reference(teacher, play.turns),
+        teacher=reference(teacher, play.turns[-1].model if play.turns else ""),
         config_digest=config_digest,
         sample=sample,
         outcome=outcome,
@@ -190,16 +191,6 @@ class _Play:
     def _record(self, turn: Turn) -> None:
         self.turns.append(TurnRecord.of(turn, len(self.messages)))
         self.messages.append(turn.message)
-
-
-def _reference(teacher: Teacher, turns: Sequence[TurnRecord]) -> TeacherRef:
-    return TeacherRef(
-        provider=teacher.provider,
-        model=teacher.model,
-        served_model=turns[-1].model if turns else "",
-        terms=teacher.terms,
-        settings=dict(teacher.settings),
-    )
 
 
 @cache

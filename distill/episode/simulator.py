@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from distill.episode.reference import reference
 from distill.teachers import Teacher, TeacherError
 from distill.toolsets import UnansweredError
-from distill.traces import SimulatorRecord, TeacherRef
+from distill.traces import SimulatorRecord
 from distill.types import Message, StopReason, Turn
 
 
@@ -51,13 +52,7 @@ class ToolSimulator:
         """Return what the trace keeps of it."""
         costs = [turn.cost_usd for turn in self._turns]
         return SimulatorRecord(
-            teacher=TeacherRef(
-                provider=self.teacher.provider,
-                model=self.teacher.model,
-                served_model=self._turns[-1].model if self._turns else "",
-                terms=self.teacher.terms,
-                settings=dict(self.teacher.settings),
-            ),
+            teacher=reference(self.teacher, self._turns[-1].model if self._turns else ""),
             calls=len(self._turns),
             cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
         )

@@ -20,9 +20,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from distill.episode.reference import reference
 from distill.matching import call_markup
 from distill.teachers import Teacher
-from distill.traces import TeacherRef, TurnRecord, UserEnd, UserRecord
+from distill.traces import TurnRecord, UserEnd, UserRecord
 from distill.types import (
     AssistantMessage,
     Message,
@@ -142,13 +143,7 @@ class UserPlayer:
             said: Indices of its messages in the trace.
         """
         return UserRecord(
-            teacher=TeacherRef(
-                provider=self.teacher.provider,
-                model=self.teacher.model,
-                served_model=self._model,
-                terms=self.teacher.terms,
-                settings=dict(self.teacher.settings),
-            ),
+            teacher=reference(self.teacher, self._model),
             ended=end,
             said=tuple(said),
             calls=tuple(self._calls),

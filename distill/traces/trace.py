@@ -149,6 +149,14 @@ class Trace(Frozen):
     """Versions of distill, Python and the SDK that was used."""
 
     @property
+    def asked(self) -> Task:
+        """The task without the turns that a simulated user added."""
+        if self.user is None:
+            return self.task
+        own = len(self.task.turns) - len(self.user.said)
+        return self.task.model_copy(update={"turns": self.task.turns[:own]})
+
+    @property
     def usage(self) -> Usage:
         """Tokens of the whole episode."""
         return sum((turn.usage for turn in self.turns), Usage())

@@ -140,6 +140,12 @@ def test_filter_and_show_read_such_traces(tmp_path: Path) -> None:
         collect(path)
     shown = CliRunner().invoke(app, ["traces", "show", str(path), "t0"])
     assert "user played by player, ended: goal" in shown.output, shown.output
+    exported = tmp_path / "asked.jsonl"
+    CliRunner().invoke(
+        app, ["traces", "export", str(path), "-o", str(exported), "--format", "tasks"]
+    )
+    rows = [Task.model_validate_json(row) for row in exported.read_text().splitlines()]
+    assert rows == [asked(number) for number in range(6)]
     split = "filter.split={train: 0.5, validation: 0, test: 0.5}"
     done = CliRunner().invoke(app, ["filter", str(path), "--set", split])
     assert done.exit_code == 0, (done.output, done.exception)

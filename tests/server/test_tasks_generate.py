@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from distill.cli.main import app
 from distill.collect import Status, collect, make_plan
 from distill.config import load_config
+from distill.demo.teacher.wire import Response
 from distill.errors import DistillError
 from distill.toolsets import load_tasks, load_toolset
 from distill.traces import TraceStore
@@ -109,6 +110,29 @@ def test_the_budget_stops_it_and_what_was_written_is_kept(tmp_path: Path) -> Non
         assert 0 < partly < 60
         generate(path, "--set", "tasks.generate.budget_usd=9")
     assert len(written(path)) > partly
+
+
+def test_a_run_that_is_stopped_by_a_fault_keeps_what_it_has_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with author(tmp_path) as server:
+        path = garden(tmp_path, address(server))
+        answer = server.answer
+
+        def no_credit_after_five(*request: Any) -> Response:
+            if server.counts.answered < 5:
+                return answer(*request)
+            return Response(402, {"error": {"message": "no credit", "code": "billing_error"}}, {})
+
+        monkeypatch.setattr(server, "answer", no_credit_after_five)
+        told = generate(path, "--set", "collect.concurrency=1", code=2)
+        assert "no credit" in told and "of 60 ordered" in told
+        partly = written(path)
+        assert 0 < len(partly) < 20
+        monkeypatch.setattr(server, "answer", answer)
+        generate(path)
+    assert written(path)[: len(partly)] == partly
+    assert len(written(path)) > 30
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "openai_chat"])
