@@ -52,7 +52,7 @@ def load_tasks(loaded: LoadedToolSet, path: Path | None, count: int, seed: int) 
     if path is None:
         raise TaskError(
             f"{loaded.folder / 'toolset.yaml'}: names no tasks; add `tasks: tasks.jsonl`, "
-            "or set tasks.path in the config"
+            "set tasks.path in the config, or have them written: distill tasks generate"
         )
     source = _generated(path, seed, count) if path.suffix == ".py" else _read(path)
     tasks: dict[str, Task] = {}
