@@ -2,13 +2,20 @@
 
     python benchmarks/bfcl_http.py                            # against a server that answers gold
     python benchmarks/bfcl_http.py --endpoint URL --model M   # against any server
+    python benchmarks/bfcl_http.py --endpoint http://127.0.0.1:8791/v1 --model student --limit 12
 
 The gold server speaks Chat Completions and answers with the first accepted values. Through the
 real SDK client, the tool schemas, the live back ends and the judges, every entry must then be
 right but those that cannot be: gold that its own schema refuses, and entries that ask the same
 question with the same tools as another one and expect something else.
 
-The last line is JSON: {"questions": ..., "right": ..., "parts": {...}, "wrong": [...]}.
+Against a real server it shows that every question reaches it and comes back to be judged; a
+question whose tools do not fit the model's context is counted as unanswered, with the server's
+words. Silent turns (no call can be right yet) are counted beside the score: in how many of them the
+model called, and in how many it changed something.
+
+The last line is JSON: {"questions": ..., "right": ..., "unanswered": ..., "parts": {...},
+"silent": {category: {"turns", "called", "acted"}}, "wrong": [...]}.
 """
 
 from __future__ import annotations
@@ -41,27 +48,38 @@ def main() -> None:
     parser.add_argument("--endpoint", help="http://host:port/v1 of a server to measure")
     parser.add_argument("--model", default="student", help="model name at that endpoint")
     parser.add_argument("--limit", type=int, help="at most so many questions of a category")
+    parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of one turn")
     parser.add_argument("--categories", default=",".join(CATEGORIES))
     arguments = parser.parse_args()
     gold = GoldServer() if arguments.endpoint is None else None
     endpoint = arguments.endpoint or gold.url
     parts: dict[str, tuple[int, int]] = {}
+    silent: dict[str, dict[str, int]] = {}
     wrong: list[str] = []
+    refused: list[str] = []
     unanswered = 0
-    print(f"{'category':28}{'questions':>10}{'right':>8}")
+    print(f"{'category':28}{'questions':>10}{'right':>8}{'unanswered':>12}  silent turns")
     for category in arguments.categories.split(","):
         # The gold server is told the category by the name of the model.
         model = arguments.model if arguments.endpoint else category
-        run = asked(category, model, endpoint, arguments.limit)
+        run = asked(category, model, endpoint, arguments.limit, arguments.max_tokens)
         judged = run._judge(run.models[0])
         right = sum(one.verdict.ok for one in judged)
         parts[category] = (right, len(judged))
-        unanswered += len(run.questions) - len(judged)
+        missing = len(run.questions) - len(judged)
+        unanswered += missing
+        refused += [f"{category}: {why}" for why in run.gaps.values()]
         wrong += [f"{one.id}: {one.verdict.detail}" for one in judged if not one.verdict.ok]
-        print(f"{category:28}{len(judged):10}{right:8}", flush=True)
+        violations = ""
+        if turns := [turn for one in judged for turn in one.silent]:
+            called, acted = sum(t.called for t in turns), sum(t.acted for t in turns)
+            silent[category] = {"turns": len(turns), "called": called, "acted": acted}
+            violations = f"  {len(turns)}: called in {called}, changed something in {acted}"
+        print(f"{category:28}{len(judged):10}{right:8}{missing:12}{violations}", flush=True)
     if gold is not None:
         print("\nnot right:", *wrong, sep="\n  ")
         gold.close()
+    print(*(["\nnot answered:"] if refused else []), *refused, sep="\n  ")
     print(
         json.dumps(
             {
@@ -69,6 +87,7 @@ def main() -> None:
                 "right": sum(right for right, _ in parts.values()),
                 "unanswered": unanswered,
                 "parts": parts,
+                "silent": silent,
                 "wrong": [line.split(":")[0] for line in wrong] if gold else len(wrong),
                 "bfcl_eval": version(),
             }
@@ -76,9 +95,13 @@ def main() -> None:
     )
 
 
-def asked(category: str, model: str, endpoint: str, limit: int | None) -> QuestionRun:
+def asked(
+    category: str, model: str, endpoint: str, limit: int | None, max_tokens: int
+) -> QuestionRun:
     """Ask all questions of a category and return the run."""
-    request = TeacherConfig(provider="openai_chat", model=model, max_tokens=512, temperature=0)
+    request = TeacherConfig(
+        provider="openai_chat", model=model, max_tokens=max_tokens, temperature=0
+    )
     candidate = Candidate(model, model, digest([endpoint, model]), request, served=True)
     config = Config.model_validate(
         {

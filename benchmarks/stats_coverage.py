@@ -94,6 +94,17 @@ def wilson(n: int, p: float) -> Callable[[random.Random], bool]:
     return lambda rng: _holds(stats.wilson(independent(rng, n, p), n), p)
 
 
+def share_on_families(m: int, p: float, plain: bool = False) -> Callable[[random.Random], bool]:
+    def play(rng: random.Random) -> bool:
+        drawn = [(sum(a for a, _ in family), len(family)) for family in families(rng, m, p, p)]
+        if plain:
+            right, n = (sum(column) for column in zip(*drawn, strict=True))
+            return _holds(stats.wilson(right, n), p)
+        return _holds(stats.clustered_wilson(drawn), p)
+
+    return play
+
+
 def newcombe(n: int, wins: float, losses: float, both: float) -> Callable[[random.Random], bool]:
     def play(rng: random.Random) -> bool:
         seen = paired(rng, n, wins, losses, both)
@@ -131,13 +142,32 @@ def gap(m: int) -> Callable[[random.Random], bool]:
     return play
 
 
-def pass_k(n: int, k: int, trials: int) -> Callable[[random.Random], bool]:
+def pass_k(n: int, k: int, trials: int, size: int = 1) -> Callable[[random.Random], bool]:
+    """Draw cases in families of `size`, which are all as hard."""
     truth = math.prod((2 + i) / (3 + i) for i in range(k))  # E[p^k] of beta(2, 1)
 
     def play(rng: random.Random) -> bool:
-        successes = [independent(rng, trials, rng.betavariate(2, 1)) for _ in range(n)]
-        interval = stats.pass_k(successes, trials, k)[1]
+        chances = [rng.betavariate(2, 1) for _ in range(n // size)]
+        successes = [independent(rng, trials, p) for p in chances for _ in range(size)]
+        clusters = [str(number) for number in range(n // size) for _ in range(size)]
+        interval = stats.pass_k(successes, trials, k, clusters)[1]
         return interval is not None and _holds(interval, truth)
+
+    return play
+
+
+def self_agreement(n: int, trials: int) -> Callable[[random.Random], bool]:
+    """Draw trials that agree when both or neither flip, each case at a rate of its own."""
+    truth = 1 - 2 * (1 / 2 - 1 / 3)  # E[1 - 2p(1 - p)] of uniform p
+
+    def play(rng: random.Random) -> bool:
+        pairs = trials * (trials - 1) / 2
+        agreed = []
+        for _ in range(n):
+            flips = independent(rng, trials, rng.random())
+            agreed.append((math.comb(flips, 2) + math.comb(trials - flips, 2)) / pairs)
+        # As `repeats.agreement` has it: as many cases, all of one trial pair each.
+        return _holds(stats.wilson(round(sum(agreed)), n), truth)
 
     return play
 
@@ -164,6 +194,10 @@ COVERAGE: dict[str, Callable[[random.Random], bool]] = {
     "Wilson, n = 40, p = 0.9": wilson(40, 0.9),
     "Wilson, n = 240, p = 0.6": wilson(240, 0.6),
     "Wilson, n = 1000, p = 0.97": wilson(1000, 0.97),
+    "clustered Wilson, 12 families, p = 0.6": share_on_families(12, 0.6),
+    "clustered Wilson, 64 families, p = 0.9": share_on_families(64, 0.9),
+    "clustered Wilson, 200 families, p = 0.6": share_on_families(200, 0.6),
+    f"Wilson, 64 families {CONTRAST}": share_on_families(64, 0.6, plain=True),
     "Newcombe, n = 60, +15 points": newcombe(60, 0.25, 0.10, 0.45),
     "Newcombe, n = 240, +30 points": newcombe(240, 0.35, 0.05, 0.30),
     "Newcombe, n = 240, no difference": newcombe(240, 0.08, 0.08, 0.60),
@@ -176,6 +210,8 @@ COVERAGE: dict[str, Callable[[random.Random], bool]] = {
     "gap closed, 120 families": gap(120),
     "pass^3, 60 cases of 5 trials": pass_k(60, 3, 5),
     "pass^4, 200 cases of 4 trials": pass_k(200, 4, 4),
+    "pass^3, 200 cases of 5 trials, in families of 4": pass_k(200, 3, 5, size=4),
+    "self-agreement, 80 cases of 4 trials": self_agreement(80, 4),
 }
 
 

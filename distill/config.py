@@ -113,6 +113,17 @@ class TasksConfig(Section):
     """How the teacher writes tasks."""
 
 
+class LimitsConfig(Section):
+    """The rate limits of your account, per minute, where you know them."""
+
+    requests: float | None = Field(default=None, gt=0)
+    """Calls; on average no more are started. Left out, the limit is found by being refused."""
+    input_tokens: float | None = Field(default=None, gt=0)
+    """Input tokens, those read from a cache not counted; only estimates the time."""
+    output_tokens: float | None = Field(default=None, gt=0)
+    """Output tokens; only estimates the time."""
+
+
 class TeacherConfig(Section):
     """The model that demonstrates, behind an API."""
 
@@ -138,6 +149,8 @@ class TeacherConfig(Section):
     """Further request fields, passed as they are (reasoning effort, thinking, provider routing)."""
     price: Prices | None = None
     """Overrides the bundled price table."""
+    limits: LimitsConfig = LimitsConfig()
+    """Rate limits of your account."""
 
 
 class JudgeConfig(TeacherConfig):
@@ -423,6 +436,9 @@ class EvalConfig(Section):
     """Suite -> file or folder, for the suites whose data you bring (`distill eval --suites`)."""
     gate: GateConfig = GateConfig()
     """What `--gate` checks."""
+    track: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Experiment trackers that get the results too; where they are, their own environment
+    variables say (WANDB_MODE, WANDB_PROJECT, MLFLOW_TRACKING_URI, ...)."""
 
     @model_validator(mode="after")
     def _trials_differ(self) -> EvalConfig:

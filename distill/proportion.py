@@ -16,8 +16,11 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """Return the 95% score interval of a proportion (Wilson 1927); (0, 1) when `n` is 0."""
+def wilson(successes: float, n: float) -> Interval:
+    """Return the 95% score interval of a proportion (Wilson 1927); (0, 1) when `n` is 0.
+
+    An effective number of cases need not be whole.
+    """
     if n == 0:
         return Interval(0.0, 1.0)
     share, spread = successes / n, Z95 * Z95 / n

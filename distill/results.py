@@ -261,6 +261,15 @@ class BreakEven(Frozen):
     """None: never, the student costs no less."""
 
 
+class Silence(Frozen):
+    """What a model did in turns in which no call could be right yet."""
+
+    called: Share
+    """Turns in which it made any call."""
+    acted: Share
+    """Turns in which its calls changed something."""
+
+
 class SuiteReport(Frozen):
     """The results of one suite."""
 
@@ -276,6 +285,12 @@ class SuiteReport(Frozen):
     """Model -> why questions of it are missing."""
     examples: dict[str, tuple[str, ...]] = {}
     """Model -> some of its failures in a line each."""
+    changes: dict[str, dict[str, Comparison]] = {}
+    """Part -> model -> its cases changed against the same cases unchanged; p-values adjusted."""
+    notes: tuple[str, ...] = ()
+    """What to know about its numbers."""
+    silent: dict[str, dict[str, Silence]] = {}
+    """Part -> model -> the turns in which it should not have called; not part of the score."""
 
 
 class Breakdowns(Frozen):

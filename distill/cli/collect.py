@@ -24,7 +24,10 @@ def collect(
         typer.Option(min=1, help="Only the first so many episodes.", show_default=False),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask nothing; print what the run would take.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what the run would take; ask nothing but to count tokens."
+        ),
     ] = False,
 ) -> None:
     """Let the teacher work on the tasks; store every trace.
@@ -38,14 +41,14 @@ def collect(
 
     from rich.console import Console
 
-    from distill.collect import Status, estimate, make_plan
+    from distill.collect import Status, make_plan
     from distill.config import load_config
 
     settings = load_config(config, set_)
     plan = make_plan(settings, limit)
     status, console = Status(), Console()
     if dry_run:
-        print_estimate(console, estimate(settings, plan))
+        _estimate(console, settings, plan)
         return
     try:
         asyncio.run(_run(settings, plan, status, console))
@@ -80,8 +83,10 @@ def _report(console: Console, status: Status) -> None:
     if status.left:
         rows.append(("left undone", f"{status.left:,}"))
     usage = status.usage
-    cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
-    rows.append(("tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"))
+    kinds = [f"{usage.cached_tokens:,} cached"] if usage.cached_tokens else []
+    kinds += [f"{usage.cache_write_tokens:,} written"] if usage.cache_write_tokens else []
+    cache = f" ({', '.join(kinds)})" if kinds else ""
+    rows.append(("tokens", f"{usage.input_tokens:,} in{cache}, {usage.output_tokens:,} out"))
     rows.append(("cost", f"{status.cost_text()} for {status.calls:,} calls"))
     if status.budget_usd is not None:
         rows.append(("budget", f"${status.money.spent_usd:.4g} of ${status.budget_usd:g} spent"))
@@ -95,26 +100,57 @@ def _report(console: Console, status: Status) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_estimate(console: Console, guess: Estimate) -> None:
-    """Print what a run would take."""
+def _estimate(console: Console, settings: Config, plan: Plan) -> None:
+    import asyncio
+
+    from distill.collect import Counted, count_requests, estimate
+
+    guess = estimate(settings, plan)
+    if guess.measured:
+        print_estimate(console, guess, f"measured on {guess.measured:,} finished episodes")
+        return
+    counted = asyncio.run(count_requests(settings.teacher, plan))
+    source = "from the tasks; collect a few with --limit, then it is measured"
+    if isinstance(counted, Counted):
+        guess = estimate(settings, plan, counted)
+        print_estimate(console, guess, f"{source}; requests as the provider counts them")
+    else:
+        print_estimate(console, guess, f"{source}; requests by their bytes: {counted}")
+
+
+def print_estimate(console: Console, guess: Estimate, source: str) -> None:
+    """Print what a run would take, and what that is based on."""
     low, high = guess.low, guess.high
-    source = (
-        f"measured on {guess.measured:,} finished episodes"
-        if guess.measured
-        else "a guess; run a part of it, then it is measured"
-    )
     known = low.usd is not None and high.usd is not None
+    time = "unknown; set teacher.limits, or collect a few with --limit"
+    if guess.times:
+        shortest, longest = guess.times
+        time = f"{_duration(shortest.seconds)} to {_duration(longest.seconds)}"
+        time += f", at {longest.because}"
     rows = [
         ("episodes owed", f"{guess.episodes:,}"),
         ("calls", f"{low.calls:,.0f} to {high.calls:,.0f}"),
-        ("fresh input", f"{low.fresh:,.0f} to {high.fresh:,.0f} tokens"),
-        ("cached input", f"{low.cached:,.0f} to {high.cached:,.0f} tokens"),
-        ("output", f"{low.output:,.0f} to {high.output:,.0f} tokens"),
+        ("fresh input", _range(low.fresh, high.fresh)),
+        ("cached input", _range(low.cached, high.cached)),
+        ("written to cache", _range(low.written, high.written)),
+        ("output", _range(low.output, high.output)),
         ("cost", f"${low.usd:.4g} to ${high.usd:.4g}" if known else "unknown; set teacher.price"),
+        ("time", time),
         ("estimate", source),
     ]
     for name, value in rows:
         console.print(f"{name:<18}{value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _range(one: float, other: float) -> str:
+    return f"{min(one, other):,.0f} to {max(one, other):,.0f} tokens"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    return f"{minutes / 60:.1f} h"
 
 
 def _unknown(money: Money) -> str:

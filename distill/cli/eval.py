@@ -110,11 +110,13 @@ def eval_(
     from distill.evaluate.runner import prepare
     from distill.evaluate.suites.registry import chosen, prepared
     from distill.evaluate.summary import summarise
+    from distill.evaluate.trackers import check_trackers, track
     from distill.report import write_page, write_text
     from distill.results import write_report
 
     settings = load_config(config, [*(set_ or ()), *([f"eval.limit={limit}"] if limit else ())])
     console = Console(highlight=False)
+    check_trackers(settings.eval.track)
     wanted = chosen(suite or ())
     evaluation = prepare(settings, endpoint, only.split(",") if only else ())
     runs = prepared(wanted, evaluation)
@@ -126,7 +128,9 @@ def eval_(
     report = summarise(evaluation, [run.report() for run in runs])
     folder = settings.results_dir
     written = [write_report(folder, report), write_text(folder, report)]
-    _finish(report, [*written, write_page(folder, settings.run_dir)], console, gate=gate)
+    written.append(write_page(folder, settings.run_dir))
+    track(report, written, settings.eval.track)
+    _finish(report, written, console, gate=gate)
 
 
 def _ask(

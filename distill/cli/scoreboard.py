@@ -112,6 +112,9 @@ def suite_table(suite: SuiteReport) -> Table:
     table = _table(f"[b]{suite.name}[/] [dim]{suite.version}[/]", models)
     for part, shares in suite.parts.items():
         table.add_row(part, *(cell(shares.get(name)) for name in models))
+    for part, silent in suite.silent.items():
+        called = (silent[name].called if name in silent else None for name in models)
+        table.add_row(f"[dim]{part}: silent turns with a call[/]", *map(cell, called))
     if suite.headline:
         values = (_number(suite.headline.get(name), 100, "%") for name in models)
         table.add_row("composite", *values, style="bold")

@@ -55,7 +55,9 @@ def generate(
 
     job, console = prepare(load_config(config, set_), out), Console()
     if dry_run:
-        print_estimate(console, job.estimate())
+        guess = job.estimate()
+        source = f"measured on {guess.measured:,} requests" if guess.measured else "a guess"
+        print_estimate(console, guess, source)
         return
     rounds: list[Status] = []
 

@@ -1,10 +1,14 @@
-"""What a run would take, before anything is asked: episodes, calls, tokens, money, as a range.
+"""What a run would take, before anything is asked: calls, tokens, money and time, as a range.
 
 Two sources. Once the store has finished episodes, what these took is the measure, and the range
 says how sure it is. Before that, the tasks are read: an expected call needs a turn that makes it,
 and every user turn a last answer. The low end has parallel calls in one turn, short answers and a
 prompt that is read from the cache; the high end has every call in a turn of its own, an error made
-good in each user turn, long answers, and no cache.
+good in each user turn, long answers, and no cache. How large a request is, the provider has counted
+(`counting`) or its bytes must tell.
+
+The time is the longest of what the known limits impose: calls and tokens a minute, and, once
+measured, how long a call takes with so many in flight.
 
 Nothing is sent. A figure of the second kind can be far off for a teacher that reasons at length.
 """
@@ -14,9 +18,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
+from distill.collect.counting import Counted
 from distill.collect.plan import Episode, Plan
 from distill.config import Config, TeacherConfig
 from distill.errors import StoreError
@@ -27,6 +32,8 @@ from distill.types import SystemMessage, Task, Usage, UserMessage, UserTurn
 
 ENOUGH = 10
 """From so many finished episodes on, they are the measure."""
+CACHED_FROM = 1024
+"""Tokens from which vendors keep a prefix in their caches, some from fewer, some from more."""
 _BYTES_PER_TOKEN = (4.5, 2.5)
 _ANSWER_TOKENS = (30, 400)
 _RESULT_TOKENS = (20, 400)
@@ -38,22 +45,31 @@ class Load:
 
     calls: float = 0.0
     fresh: float = 0.0
-    """Input tokens that are not read from a cache."""
+    """Input tokens that a cache neither gives nor takes."""
     cached: float = 0.0
+    """Input tokens read from a cache."""
+    written: float = 0.0
+    """Input tokens written to a cache."""
     output: float = 0.0
+    seconds: float = 0.0
+    """Of all calls, one after the other; 0: not known."""
     usd: float | None = 0.0
     """None: the price is unknown."""
 
     def __add__(self, other: Load) -> Load:
         """Add field by field; an unknown price stays unknown."""
-        known = self.usd is not None and other.usd is not None
-        return Load(
-            self.calls + other.calls,
-            self.fresh + other.fresh,
-            self.cached + other.cached,
-            self.output + other.output,
-            (self.usd or 0.0) + (other.usd or 0.0) if known else None,
-        )
+        mine, theirs = vars(self), vars(other)
+        unknown = self.usd is None or other.usd is None
+        sums = {name: mine[name] + theirs[name] for name in mine if name != "usd"}
+        return Load(**sums, usd=None if unknown else (self.usd or 0.0) + (other.usd or 0.0))
+
+
+@dataclass(frozen=True)
+class Time:
+    """How long a load takes at least, and because of what."""
+
+    seconds: float
+    because: str
 
 
 @dataclass(frozen=True)
@@ -66,28 +82,57 @@ class Estimate:
     high: Load
     measured: int
     """Finished episodes it is based on; 0: the tasks alone."""
+    times: tuple[Time, Time] | None
+    """Of the low and the high end; None: no limit is known."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """One end of the range: what a model is taken to do, and how large that is."""
+
+    high: bool
+    prefix: float
+    """Tokens of the tools and the system prompt."""
+    bytes_per_token: float
+    answer: float
+    """Tokens of one assistant turn."""
+    result: float
+    """Tokens of one tool result."""
+
+    @property
+    def cached(self) -> float:
+        """Tokens that every call but the first reads from a cache."""
+        return 0.0 if self.high or self.prefix < CACHED_FROM else self.prefix
 
 
 Guess: TypeAlias = Callable[[Config, Plan, Sequence[Episode], bool], Load]
-"""What owed episodes take by their tasks alone: the low end, or the high one."""
+"""What owed episodes take, by their tasks alone: the low end, or the high one."""
 
 
-def estimate(config: Config, plan: Plan, guess: Guess | None = None) -> Estimate:
+def estimate(
+    config: Config, plan: Plan, counted: Counted | None = None, guess: Guess | None = None
+) -> Estimate:
     """Estimate what is left of a plan; a store that cannot be opened counts as an empty one.
 
     Args:
         config: The distillation.
         plan: Its episodes.
-        guess: What stands in for a measure before there is one.
+        counted: What the provider counts in its requests; None: bytes are counted instead.
+        guess: What stands in for a measure where the tasks do not say what their answers are.
     """
     done, calls = _stored(config, plan)
     owed = [episode for episode in plan.episodes if episode.key not in done]
     finished = _loads(calls, done)
     if len(finished) >= ENOUGH:
         low, high = _measured(finished, len(owed))
-        return Estimate(len(owed), low, high, len(finished))
-    ends = [(guess or _from_tasks)(config, plan, owed, high) for high in (False, True)]
-    return Estimate(len(owed), ends[0], ends[1], 0)
+    else:
+        finished = []
+        if guess is not None:
+            low, high = (guess(config, plan, owed, high) for high in (False, True))
+        else:
+            ends = [_end(config, plan, counted, high) for high in (False, True)]
+            low, high = (_from_tasks(config, owed, end) for end in ends)
+    return Estimate(len(owed), low, high, len(finished), _times(config, low, high))
 
 
 def _stored(config: Config, plan: Plan) -> tuple[set[str], list[LedgerLine]]:
@@ -106,11 +151,13 @@ def _loads(calls: Iterable[LedgerLine], done: set[str]) -> list[Load]:
             continue
         usage = line.usage
         load = Load(
-            1,
-            usage.input_tokens - usage.cached_tokens,
-            usage.cached_tokens,
-            usage.output_tokens,
-            line.cost_usd,
+            calls=1,
+            fresh=usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens,
+            cached=usage.cached_tokens,
+            written=usage.cache_write_tokens,
+            output=usage.output_tokens,
+            seconds=line.latency_s,
+            usd=line.cost_usd,
         )
         by_key[line.key] = by_key.get(line.key, Load()) + load
     return list(by_key.values())
@@ -124,61 +171,107 @@ def _measured(finished: Sequence[Load], owed: int) -> tuple[Load, Load]:
         return max(0.0, statistics.fmean(values) * owed + sign * 2 * spread)
 
     def load(sign: int) -> Load:
-        costs = [load.usd for load in finished if load.usd is not None]
-        return Load(
-            end([load.calls for load in finished], sign),
-            end([load.fresh for load in finished], sign),
-            end([load.cached for load in finished], sign),
-            end([load.output for load in finished], sign),
-            end(costs, sign) if len(costs) == len(finished) else None,
-        )
+        ends: dict[str, float | None] = {}
+        for name in (field.name for field in fields(Load)):
+            values = [getattr(load, name) for load in finished]
+            ends[name] = None if None in values else end(values, sign)
+        return Load(**ends)  # type: ignore[arg-type]
 
     return load(-1), load(+1)
 
 
-def _from_tasks(config: Config, plan: Plan, owed: Sequence[Episode], high: bool) -> Load:
+# --- from the tasks ---------------------------------------------------------------------------
+
+
+def _end(config: Config, plan: Plan, counted: Counted | None, high: bool) -> _End:
     toolset = plan.loaded.toolset
     system = (SystemMessage(content=toolset.system),) if toolset.system else ()
-    prefix = request_bytes(system, toolset.tools) / _BYTES_PER_TOKEN[high]
-    return sum((_episode(config, episode.task, prefix, high) for episode in owed), Load())
+    by_bytes = _BYTES_PER_TOKEN[high]
+    return _End(
+        high=high,
+        prefix=counted.prefix if counted else request_bytes(system, toolset.tools) / by_bytes,
+        bytes_per_token=counted.bytes_per_token if counted else by_bytes,
+        answer=min(_ANSWER_TOKENS[high], most_output_tokens(config.teacher)),
+        result=_RESULT_TOKENS[high],
+    )
 
 
-def _episode(config: Config, task: Task, prefix: float, high: bool) -> Load:
-    answer = min(_ANSWER_TOKENS[high], most_output_tokens(config.teacher))
-    total, played, history = Load(), Load(), 0.0
-    for turn in (*task.turns, *_simulated(task, high)):
-        said = request_bytes((UserMessage(content=turn.content),), ()) / _BYTES_PER_TOKEN[high]
-        history += said
-        if turn.content == "":
-            played += _side_call(config.collect.user, history, high)
+def _from_tasks(config: Config, owed: Sequence[Episode], end: _End) -> Load:
+    total = sum((_episode(config, episode.task, end) for episode in owed), Load())
+    if owed and end.cached:
+        # The first call does not read the prefix but writes it.
+        total += _tokens(config, cached=-end.cached, written=end.cached)
+    return total
+
+
+def _episode(config: Config, task: Task, end: _End) -> Load:
+    total, others, history = Load(), Load(), 0.0
+    behind, user = config.collect.simulator, config.collect.user
+    for turn in (*task.turns, *_simulated(task, end)):
+        said = request_bytes((UserMessage(content=turn.content),), ())
+        history += said / end.bytes_per_token
+        if user and turn.content == "":
+            others += _other_call(user, history, end)
         calls = turn.expectation.calls if turn.expectation else ()
-        steps = len(calls) + 2 if high else len({call.step for call in calls}) + 1
-        if config.collect.simulator:
-            behind = _side_call(config.collect.simulator, prefix + history, high)
-            played = sum([behind] * (steps - 1), played)
+        steps = len(calls) + 2 if end.high else len({call.step for call in calls}) + 1
+        if behind:
+            others = sum([_other_call(behind, end.prefix + history, end)] * (steps - 1), others)
         for _ in range(min(steps, config.collect.max_steps - round(total.calls))):
-            cached = 0.0 if high else prefix
-            usage = Usage(
-                input_tokens=round(prefix + history),
-                cached_tokens=round(cached),
-                output_tokens=answer,
-            )
-            cost = cost_usd(config.teacher.model, usage, config.teacher.price)
-            total += Load(1, prefix + history - cached, cached, answer, cost)
-            history += answer + _RESULT_TOKENS[high]
-    return total + played
+            fresh = end.prefix - end.cached + history
+            total += _tokens(config, 1, fresh, end.cached, output=end.answer)
+            history += end.answer + end.result
+    return total + others
 
 
-def _simulated(task: Task, high: bool) -> list[UserTurn]:
+def _simulated(task: Task, end: _End) -> list[UserTurn]:
     """Return turns without words for what a simulated user may say."""
     most = task.user.max_turns if task.user else 0
-    return [UserTurn(content="")] * (most if high else min(2, most))
+    return [UserTurn(content="")] * (most if end.high else min(2, most))
 
 
-def _side_call(model: TeacherConfig | None, tokens: float, high: bool) -> Load:
-    """Return what a call of a model costs that has another part in the episode."""
-    if model is None:
-        return Load()
-    usage = Usage(input_tokens=round(tokens), output_tokens=_ANSWER_TOKENS[high])
-    cost = cost_usd(model.model, usage, model.price)
-    return Load(1, tokens, 0, usage.output_tokens, cost)
+def _other_call(model: TeacherConfig, tokens: float, end: _End) -> Load:
+    """Return what a call of a model takes that has another part in the episode."""
+    usage = Usage(input_tokens=round(tokens), output_tokens=round(end.answer))
+    usd = cost_usd(model.model, usage, model.price)
+    return Load(calls=1, fresh=tokens, output=end.answer, usd=usd)
+
+
+def _tokens(
+    config: Config,
+    calls: float = 0.0,
+    fresh: float = 0.0,
+    cached: float = 0.0,
+    written: float = 0.0,
+    output: float = 0.0,
+) -> Load:
+    usage = Usage(
+        input_tokens=round(fresh + cached + written),
+        cached_tokens=round(cached),
+        cache_write_tokens=round(written),
+        output_tokens=round(output),
+    )
+    usd = cost_usd(config.teacher.model, usage, config.teacher.price)
+    return Load(calls, fresh, cached, written, output, usd=usd)
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+def _times(config: Config, low: Load, high: Load) -> tuple[Time, Time] | None:
+    shortest, longest = _time(config, low), _time(config, high)
+    return None if shortest is None or longest is None else (shortest, longest)
+
+
+def _time(config: Config, load: Load) -> Time | None:
+    """Return the slowest of what is known to take time."""
+    limits, in_flight = config.teacher.limits, config.collect.concurrency
+    rates = (
+        (load.calls, limits.requests, "calls a minute"),
+        (load.fresh + load.written, limits.input_tokens, "input tokens a minute"),
+        (load.output, limits.output_tokens, "output tokens a minute"),
+        (load.seconds / 60.0, in_flight if load.seconds else None, "calls in flight"),
+    )
+    times = [
+        Time(60.0 * amount / rate, f"{rate:,.0f} {words}") for amount, rate, words in rates if rate
+    ]
+    return max(times, key=lambda time: time.seconds, default=None)

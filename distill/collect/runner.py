@@ -31,6 +31,8 @@ from distill.traces.owner import new_owner, reclaim
 from distill.types import Outcome
 
 LEASE_S = 120.0
+OUTAGE_S = 900.0
+"""How long a teacher that has answered may be gone before the run is stopped."""
 SAME_FAULTS = 5
 """So many identical new faults among the first episodes, or given up in a row, stop the run."""
 FIRST_EPISODES = 20
@@ -48,18 +50,24 @@ async def collect(config: Config, plan: Plan, status: Status) -> None:
         StoreError: The store was collected with other settings, or cannot be written.
         TeacherError: The teacher cannot be used (key, credit, endpoint, request).
     """
-    concurrency = config.collect.concurrency
-    teacher = paced(create_teacher(config.teacher), concurrency)
-    others = {
-        part: paced(create_teacher(model), concurrency) for part, model in _others(config).items()
+    models = {"teacher": config.teacher, **_others(config)}
+    asked = {
+        part: paced(
+            create_teacher(model),
+            config.collect.concurrency,
+            model.limits.requests,
+            outage_s=OUTAGE_S,
+        )
+        for part, model in models.items()
     }
+    teacher = asked.pop("teacher")
     try:
         with TraceStore.open(config.store_url, create=True) as store:
-            run = Run(config, plan, status, store, teacher, others)
+            run = Run(config, plan, status, store, teacher, asked)
             run.prepare()
             await run.run()
     finally:
-        for one in (teacher, *others.values()):
+        for one in (teacher, *asked.values()):
             await one.close()
 
 

@@ -2,17 +2,17 @@
 
 Base and student are two names of one endpoint; the teacher is asked as the config says, or read
 from the trace store. Two further columns are the cheaper answers, both of them the base: with
-worked examples in its prompt, and with its calls held to the tools' schemas by the server's
-decoder (`strict` tools). A candidate's identity holds everything that decides its answers
-(weights, template, parser, request settings) and nothing that does not (port, time limits), so
-that stored answers are reused exactly when they would be given again.
+worked examples in its prompt, and with its calls held to the schemas of the tools on offer by the
+server's decoder. A candidate's identity holds everything that decides its answers (weights,
+template, parser, request settings) and nothing that does not (port, time limits), so that stored
+answers are reused exactly when they would be given again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from distill.chat import OBSERVE
 from distill.config import Config, TeacherConfig
 from distill.dataset import TRAIN
 from distill.errors import ConfigError
-from distill.evaluate.prompting import Prompted, choose_shots
+from distill.evaluate.prompting import Prompted, Strict, choose_shots
 from distill.results import MODELS
 from distill.student.manifest import ADAPTER, TEMPLATE, Manifest, read_manifest
 from distill.teachers import Teacher, teacher_identity
-from distill.types import Json, Message, Tool, digest
+from distill.types import Json, Message, digest
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Candidate:
     """How often it answers each case."""
     shots: tuple[Message, ...] = ()
     """Worked examples put before every conversation."""
+    strict: bool = False
+    """Whether its calls are held to the schemas of the tools it is offered."""
     disguise: Callable[[Teacher], Teacher] | None = None
     """Changes what it sees; what it answers is changed back."""
 
@@ -66,19 +68,18 @@ class Candidate:
             create: Makes the client.
         """
         client = create(self.at(endpoint))
-        if self.shots:
-            client = Prompted(client, self.shots)
-        return self.disguise(client) if self.disguise else client
+        if self.strict:
+            client = Strict(client)
+        if self.disguise:
+            client = self.disguise(client)
+        return Prompted(client, self.shots) if self.shots else client
 
 
-def candidates(
-    config: Config, tools: Sequence[Tool], endpoint: str | None, only: Collection[str]
-) -> list[Candidate]:
+def candidates(config: Config, endpoint: str | None, only: Collection[str]) -> list[Candidate]:
     """Return who is compared, in the order of the columns.
 
     Args:
         config: The distillation.
-        tools: The tools that are offered.
         endpoint: An endpoint that somebody else started; None: it will be started for this.
         only: Names to keep; empty: all that the config asks for.
 
@@ -106,13 +107,13 @@ def candidates(
     return [
         teacher_candidate(config)
         if name == "teacher"
-        else served_candidate(name, config, read_manifest(config.run_dir), foreign, tools)
+        else served_candidate(name, config, read_manifest(config.run_dir), foreign)
         for name in chosen
     ]
 
 
 def served_candidate(
-    name: str, config: Config, manifest: Manifest, endpoint: str | None, tools: Sequence[Tool]
+    name: str, config: Config, manifest: Manifest, endpoint: str | None
 ) -> Candidate:
     """Return one of the models behind the student's endpoint.
 
@@ -122,7 +123,6 @@ def served_candidate(
         manifest: What training recorded.
         endpoint: An endpoint that is not known to serve this run: its address stands for what
             it serves.
-        tools: The tools that are offered.
     """
     adapter = config.run_dir / ADAPTER
     request = TeacherConfig(
@@ -131,7 +131,6 @@ def served_candidate(
         api_key_env=config.serve.api_key_env,
         temperature=config.eval.temperature,
         max_tokens=config.eval.max_tokens,
-        extra={"tools": strict_tools(tools)} if name == "constrained" else {},
     )
     decides: dict[str, Json] = {
         "base": manifest.base_hash,
@@ -140,6 +139,7 @@ def served_candidate(
         "request": teacher_identity(request),
         "server": [config.serve.max_model_len, *config.serve.vllm_args, *_numerics(config)],
         "endpoint": endpoint,
+        **({"strict": True} if name == "constrained" else {}),
     }
     base = Path(manifest.base).name if Path(manifest.base).is_absolute() else manifest.base
     labels = {
@@ -162,6 +162,7 @@ def served_candidate(
         served=True,
         trials=config.eval.trials,
         shots=shots,
+        strict=name == "constrained",
     )
 
 
@@ -176,12 +177,6 @@ def teacher_candidate(config: Config) -> Candidate:
         served=False,
         trials=config.eval.trials if live else config.collect.samples,
     )
-
-
-def strict_tools(tools: Sequence[Tool]) -> list[dict[str, Json]]:
-    """Return the tools marked `strict`: the server's decoder writes no other calls."""
-    functions = [tool.as_function() for tool in tools]
-    return [f | {"function": f["function"] | {"strict": True}} for f in functions]
 
 
 def serves_run(endpoint: str, run_dir: Path, key_env: str | None = None) -> bool:

@@ -13,9 +13,8 @@ from statistics import fmean
 from typing import NamedTuple
 
 from distill.evaluate.answers import Answer
-from distill.evaluate.stats import quantile
+from distill.evaluate.stats import clustered_wilson, quantile
 from distill.matching import CallMatch, Code, TaskMatch, TurnMatch, asks, match_task
-from distill.proportion import wilson
 from distill.results import Abstention, Latency, ModelReport, Score, Share, Tokens
 from distill.types import AssistantMessage, Expectation, Message, Outcome, Task, ToolSet
 
@@ -131,10 +130,23 @@ def score(task: Task, answer: Answer, toolset: ToolSet) -> Scored:
 
 
 def share(flags: Iterable[bool]) -> Share:
-    """Return the share of true flags with its 95% Wilson interval."""
-    seen = list(flags)
-    low, high = wilson(sum(seen), len(seen))
-    return Share(value=sum(seen) / len(seen) if seen else None, low=low, high=high, n=len(seen))
+    """Return the share of true flags, each independent of the others, with its 95% interval."""
+    return clustered_share((str(n), flag) for n, flag in enumerate(flags))
+
+
+def clustered_share(flags: Iterable[tuple[str, bool]]) -> Share:
+    """Return the share of true flags with its 95% interval.
+
+    Args:
+        flags: Each with what it shares with others: the family of its case.
+    """
+    clusters: dict[str, list[bool]] = {}
+    for cluster, flag in flags:
+        clusters.setdefault(cluster, []).append(flag)
+    counts = [(sum(flags), len(flags)) for flags in clusters.values()]
+    right, n = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    low, high = clustered_wilson(counts)
+    return Share(value=right / n if n else None, low=low, high=high, n=n)
 
 
 def measure(label: str, identity: str, scored: Sequence[Scored], toolset: ToolSet) -> ModelReport:
@@ -146,39 +158,42 @@ def measure(label: str, identity: str, scored: Sequence[Scored], toolset: ToolSe
         scored: Its answered cases.
         toolset: The tool set, of which each case offered all or some.
     """
-    turns = [turn for one in scored for turn in one.turns]
-    calls = [call for turn in turns for call in turn.match.calls]
-    named = [call for call in calls if call.name_ok and not call.retried]
-    known = [call for call in calls if toolset.get(call.call.name) is not None]
-    due = [turn for turn in turns if turn.asked.action == "call"]
-    idle = [turn for turn in turns if turn.asked.action != "call"]
-    changing = [one.match.end_state for one in scored if one.task.end_state]
+    turns = [(one.task.family, turn) for one in scored for turn in one.turns]
+    calls = [(family, call) for family, turn in turns for call in turn.match.calls]
+    named = [(family, call) for family, call in calls if call.name_ok and not call.retried]
+    known = [(family, call) for family, call in calls if toolset.get(call.call.name) is not None]
+    due = [(family, turn) for family, turn in turns if turn.asked.action == "call"]
+    idle = [(family, turn) for family, turn in turns if turn.asked.action != "call"]
+    changing = [(one.task.family, one.match.end_state) for one in scored if one.task.end_state]
+    alone = [turn for _, turn in turns]
     return ModelReport(
         label=label,
         identity=identity,
         answered=len(scored),
-        call_accuracy=share(one.ok for one in scored),
-        turn_accuracy=share(turn.ok for turn in turns),
-        tool_accuracy=share(hit for turn in turns for hit in turn.tool_hits),
-        argument_accuracy=share(call.arguments_ok for call in named),
-        schema_validity=share(call.schema_ok for call in calls),
-        hallucinated_tool=share(
-            toolset.offered(one.task).get(call.call.name) is None
+        call_accuracy=clustered_share((one.task.family, one.ok) for one in scored),
+        turn_accuracy=clustered_share((f, turn.ok) for f, turn in turns),
+        tool_accuracy=clustered_share((f, hit) for f, turn in turns for hit in turn.tool_hits),
+        argument_accuracy=clustered_share((f, call.arguments_ok) for f, call in named),
+        schema_validity=clustered_share((f, call.schema_ok) for f, call in calls),
+        hallucinated_tool=clustered_share(
+            (one.task.family, toolset.offered(one.task).get(call.call.name) is None)
             for one in scored
             for turn in one.turns
             for call in turn.match.calls
         ),
-        hallucinated_argument=share(_invents(call, toolset) for call in known),
-        parse_failure=share(turn.unparsed for turn in turns),
-        truncation=share(one.code == Outcome.TRUNCATED for one in scored),
+        hallucinated_argument=clustered_share((f, _invents(call, toolset)) for f, call in known),
+        parse_failure=clustered_share((f, turn.unparsed) for f, turn in turns),
+        truncation=clustered_share(
+            (one.task.family, one.code == Outcome.TRUNCATED) for one in scored
+        ),
         abstention=_abstention(turns),
-        over_call=share(bool(turn.made) for turn in idle),
-        under_call=share(turn.abstained for turn in due),
-        decision_f1=_decision_f1(turns),
-        parallel=_parallel([turn for turn in turns if turn.parallel]),
-        ask_accuracy=share(turn.ok for turn in turns if turn.asked.action == "ask"),
-        parallel_exact=share(turn.exact for turn in turns if turn.parallel),
-        end_state=share(state.ok for state in changing if state),
+        over_call=clustered_share((f, bool(turn.made)) for f, turn in idle),
+        under_call=clustered_share((f, turn.abstained) for f, turn in due),
+        decision_f1=_decision_f1(alone),
+        parallel=_parallel([turn for turn in alone if turn.parallel]),
+        ask_accuracy=clustered_share((f, t.ok) for f, t in turns if t.asked.action == "ask"),
+        parallel_exact=clustered_share((f, turn.exact) for f, turn in turns if turn.parallel),
+        end_state=clustered_share((f, state.ok) for f, state in changing if state),
         latency_s=_latency(scored),
         tokens=_tokens(scored),
         requests=sum(len(one.answer.trace.turns) for one in scored),
@@ -190,19 +205,23 @@ def measure(label: str, identity: str, scored: Sequence[Scored], toolset: ToolSe
 def by_kind(scored: Sequence[Scored]) -> dict[str, Share]:
     """Return call accuracy by kind of task."""
     kinds = sorted({one.task.kind for one in scored})
-    return {kind: share(one.ok for one in scored if one.task.kind == kind) for kind in kinds}
+    return {
+        kind: clustered_share((one.task.family, one.ok) for one in scored if one.task.kind == kind)
+        for kind in kinds
+    }
 
 
 def by_tool(scored: Sequence[Scored]) -> dict[str, Share]:
     """Return, for each tool, the share of its expected calls that were made rightly."""
-    hits: dict[str, list[bool]] = {}
+    hits: dict[str, list[tuple[str, bool]]] = {}
     for one in scored:
         for turn in one.turns:
             missing = Counter(call.name for call in turn.match.missing)
             for call in turn.asked.calls:
                 missing[call.name] -= 1
-                hits.setdefault(call.name, []).append(missing[call.name] < 0)
-    return {tool: share(hits[tool]) for tool in sorted(hits)}
+                made = missing[call.name] < 0
+                hits.setdefault(call.name, []).append((one.task.family, made))
+    return {tool: clustered_share(hits[tool]) for tool in sorted(hits)}
 
 
 NOTHING = ""
@@ -242,9 +261,9 @@ def _invents(call: CallMatch, toolset: ToolSet) -> bool:
     return not given.keys() <= tool.parameters.get("properties", {}).keys()
 
 
-def _abstention(turns: Sequence[ScoredTurn]) -> Abstention:
-    precision = share(turn.asked.action != "call" for turn in turns if turn.abstained)
-    recall = share(turn.abstained for turn in turns if turn.asked.action != "call")
+def _abstention(turns: Sequence[tuple[str, ScoredTurn]]) -> Abstention:
+    precision = clustered_share((f, t.asked.action != "call") for f, t in turns if t.abstained)
+    recall = clustered_share((f, t.abstained) for f, t in turns if t.asked.action != "call")
     f1 = harmonic(precision.value, recall.value)
     return Abstention(precision=precision, recall=recall, f1=f1)
 

@@ -1,7 +1,8 @@
-"""The cheapest answer: the same base with worked examples in its prompt.
+"""The cheaper answers: the same base with examples in its prompt, or calls held to the schemas.
 
 Examples are training conversations, one kind of task after the other and short ones first, put
-between the system message and what the user says. Held-out cases are never among them.
+between the system message and what the user says. Held-out cases are never among them. Calls are
+held to their schemas by the server's decoder, which is told so by marking each tool of a request.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from distill.dataset import read_examples
 from distill.errors import ConfigError
 from distill.teachers import Teacher
-from distill.types import Example, Message, SystemMessage, Tool, Turn
+from distill.types import Example, Json, Message, SystemMessage, Tool, Turn
 
 
 class Prompted(Teacher):
@@ -36,6 +37,36 @@ class Prompted(Teacher):
     async def close(self) -> None:
         """Close the model's connections."""
         await self.inner.close()
+
+
+class Strict(Teacher):
+    """A model whose calls the server's decoder holds to the schemas of the tools on offer."""
+
+    def __init__(self, model: Teacher) -> None:
+        self.inner = model
+        self.provider, self.model = model.provider, model.model
+        self.terms, self.settings = model.terms, model.settings
+
+    async def complete(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        """Ask with every tool marked `strict`.
+
+        Raises:
+            TeacherError: The call failed.
+        """
+        held = [_StrictTool.model_validate(tool.model_dump()) for tool in tools]
+        return await self.inner.complete(messages, held)
+
+    async def close(self) -> None:
+        """Close the model's connections."""
+        await self.inner.close()
+
+
+class _StrictTool(Tool):
+    """A tool as a request shows it whose calls are to be held to its schema."""
+
+    def as_function(self) -> dict[str, Json]:
+        shown = super().as_function()
+        return shown | {"function": shown["function"] | {"strict": True}}
 
 
 def choose_shots(train: Path, count: int) -> tuple[Message, ...]:

@@ -25,9 +25,10 @@ def passed_k(trials: Sequence[Sequence[Scored]]) -> tuple[PassK, ...]:
     if len(trials) < 2 or not complete:
         return ()
     successes = [sum(one.ok for one in row) for row in complete]
+    families = [row[0].task.family for row in complete]
     made = []
     for k in range(2, len(trials) + 1):
-        value, interval = pass_k(successes, len(trials), k)
+        value, interval = pass_k(successes, len(trials), k, families)
         low, high = interval if interval else (None, None)
         made.append(PassK(k=k, value=value, low=low, high=high))
     return tuple(made)

@@ -19,7 +19,7 @@ from distill.evaluate.answers import Answer, AnswerFile, answer_key
 from distill.evaluate.asking import Unanswered, ask_all
 from distill.evaluate.candidates import Candidate, candidates
 from distill.evaluate.comparison import compare
-from distill.evaluate.metrics import Scored, score, share
+from distill.evaluate.metrics import Scored, clustered_share, score
 from distill.results import ANSWERS
 from distill.teachers import Teacher, create_teacher
 from distill.toolsets import LoadedToolSet, load_toolset
@@ -52,7 +52,7 @@ def prepare(config: Config, endpoint: str | None = None, only: Collection[str] =
     """
     loaded = load_toolset(config.toolset_dir)
     cases = select_cases(config.cases_path, loaded.toolset, config.eval.limit)
-    asked = candidates(config, loaded.toolset.tools, endpoint, only)
+    asked = candidates(config, endpoint, only)
     return Evaluation(config, loaded, cases, asked)
 
 
@@ -195,7 +195,9 @@ class Evaluation:
         if versus is not None:
             low, high = versus.interval
             return high - low
-        shares = [share(one.ok for one in rows) for rows in by_name.values()]
+        shares = [
+            clustered_share((one.task.family, one.ok) for one in rows) for rows in by_name.values()
+        ]
         return max(one.high - one.low for one in shares)
 
     async def ask(self, endpoint: str | None, progress: Progress) -> None:

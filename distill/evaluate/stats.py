@@ -1,6 +1,7 @@
 """The statistics a comparison rests on: intervals of proportions, tests of paired ones.
 
     one share, independent cases          `wilson`
+    one share, cases in clusters          `clustered_wilson`
     difference of two paired shares       `paired_difference` (Newcombe), `mcnemar` (exact)
     the same with cases in clusters       `clustered`: bootstrap interval, sign-flip test
     a ratio or another function of them   `bootstrap`
@@ -86,6 +87,31 @@ def _correlation(both: int, wins: int, losses: int, neither: int) -> float:
 
 Cluster = Sequence[float]
 """Sums over one cluster: how many cases it has, then one sum per quantity."""
+
+
+def clustered_wilson(clusters: Sequence[tuple[int, int]]) -> Interval:
+    """Return the 95% interval of a share whose cases come in clusters.
+
+    Wilson's interval at the effective number of cases (Korn and Graubard, Survey Methodology 24,
+    1998, pp. 193-201): the number over the design effect, which is the variance found between
+    clusters over that of as many independent cases, and less for few clusters. Never more than the
+    cases there are. Where all cases are right or all are wrong, nothing shows how far those of a
+    cluster go together; each cluster then counts as one case.
+
+    Args:
+        clusters: Per cluster: right cases, cases.
+    """
+    m, n = len(clusters), sum(size for _, size in clusters)
+    right = sum(hits for hits, _ in clusters)
+    if m == n or m < 2:
+        return wilson(right, n)
+    share = right / n
+    if share in (0, 1):
+        return wilson(share * m, m)
+    between = sum((hits - share * size) ** 2 for hits, size in clusters) * m / (m - 1)
+    effective = n * share * (1 - share) * n / between if between else n
+    effective = min(n, effective * (Z95 / _student_t95(m - 1)) ** 2)
+    return wilson(share * effective, effective)
 
 
 class Clustered(NamedTuple):
@@ -212,21 +238,28 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def pass_k(successes: Sequence[int], trials: int, k: int) -> tuple[float, Interval | None]:
+def pass_k(
+    successes: Sequence[int], trials: int, k: int, clusters: Sequence[str] = ()
+) -> tuple[float, Interval | None]:
     """Return the chance that `k` independent trials of a case are all right, with its interval.
 
-    Each case gives the unbiased C(c, k) / C(n, k) (Yao et al. 2024); cases are resampled.
+    Each case gives the unbiased C(c, k) / C(n, k) (Yao et al. 2024); clusters are resampled.
 
     Args:
         successes: Right trials of each case.
         trials: Trials of each case, at least `k`.
         k: How many trials have to be right.
+        clusters: Which cluster each case is of; empty: every case is its own.
     """
     shares = [math.comb(c, k) / math.comb(trials, k) for c in successes]
     mean = math.fsum(shares) / len(shares)
     if min(shares) == max(shares):  # resampling equal numbers knows no spread
         return mean, wilson(round(mean * len(shares)), len(shares)) if mean in (0, 1) else None
-    return mean, bootstrap([(1.0, s) for s in shares], lambda total: total[1] / total[0])
+    grouped: dict[str, list[float]] = {}
+    for cluster, one in zip(clusters or map(str, range(len(shares))), shares, strict=True):
+        grouped.setdefault(cluster, []).append(one)
+    sums = [(float(len(group)), math.fsum(group)) for group in grouped.values()]
+    return mean, bootstrap(sums, lambda total: total[1] / total[0])
 
 
 def minimum_detectable(n: int, discordant: float) -> float:

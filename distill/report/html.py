@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jinja2
 
 from distill.matching import Code
+from distill.report.curve import Learning, learning
 from distill.report.plots import LABELS, Plot, confusion, latencies, losses, paying_off
 from distill.results import (
     MODELS,
@@ -73,17 +74,18 @@ def write_page(results_dir: Path, run_dir: Path) -> Path:
 
     Args:
         results_dir: Where `report.json` is and `report.html` goes.
-        run_dir: The training run; its loss curve is drawn if it has one.
+        run_dir: The training run; its loss and learning curves are drawn if it has them.
 
     Raises:
-        DatasetError: There is no report.
+        DatasetError: There is no report, or the learning curve is malformed.
     """
     page = results_dir / PAGE
-    page.write_text(render(read_report(results_dir), losses(run_dir / METRICS)), encoding="utf-8")
+    drawn = render(read_report(results_dir), losses(run_dir / METRICS), learning(run_dir))
+    page.write_text(drawn, encoding="utf-8")
     return page
 
 
-def render(report: Report, curve: Plot | None) -> str:
+def render(report: Report, curve: Plot | None, learnt: Learning | None = None) -> str:
     """Return the page."""
     loader = jinja2.PackageLoader("distill.report", "")
     environment = jinja2.Environment(
@@ -117,6 +119,7 @@ def render(report: Report, curve: Plot | None) -> str:
         codes=codes,
         most=max((m.failures.get(c, 0) for m in report.models.values() for c in codes), default=1),
         losses=curve,
+        learning=learnt,
         latencies=latencies(report),
         paying_off=paying_off(report),
         confusion=confusion(report),

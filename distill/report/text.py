@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.results import SHARES, TEXT, ModelReport, Report, Share, SuiteReport
+from distill.results import (
+    SHARES,
+    TEXT,
+    Comparison,
+    ModelReport,
+    Report,
+    Share,
+    Silence,
+    SuiteReport,
+)
 
 
 def write_text(folder: Path, report: Report) -> Path:
@@ -73,7 +82,28 @@ def _suite(suite: SuiteReport) -> str:
     rows = [[p, *(_share(s.get(name)) for name in names)] for p, s in suite.parts.items()]
     if suite.headline:
         rows.append(["composite", *(_percent(suite.headline.get(name)) for name in names)])
-    return f"## {suite.name} ({suite.version})\n\n" + _table(["", *names], rows)
+    rows += [
+        [f"{part}: silent turns with {what}", *(_silence(models.get(n), field) for n in names)]
+        for part, models in suite.silent.items()
+        for what, field in (("a call", "called"), ("a change", "acted"))
+    ]
+    rows += [
+        [f"{part}, points against unchanged", *(_change(models.get(name)) for name in names)]
+        for part, models in suite.changes.items()
+    ]
+    notes = "".join(f"{note}\n\n" for note in suite.notes)
+    return f"## {suite.name} ({suite.version})\n\n{notes}" + _table(["", *names], rows)
+
+
+def _change(one: Comparison | None) -> str:
+    if one is None:
+        return "-"
+    low, high = one.interval
+    return f"{100 * one.difference:+.1f} ({100 * low:+.0f} to {100 * high:+.0f}, p {one.p:.2g})"
+
+
+def _silence(silence: Silence | None, field: str) -> str:
+    return _share(getattr(silence, field) if silence else None)
 
 
 def _comparisons(report: Report) -> list[str]:

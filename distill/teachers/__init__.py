@@ -16,7 +16,8 @@ from distill.teachers.base import (
     teacher_identity,
     teacher_settings,
 )
-from distill.teachers.pacing import Gate, PacedTeacher, paced
+from distill.teachers.gate import Gate
+from distill.teachers.pacing import PacedTeacher, paced
 from distill.teachers.prices import cost_usd, price_of
 
 __all__ = [

@@ -62,6 +62,12 @@ class AnthropicTeacher(SdkTeacher):
         )
         return read_answer(answer)
 
+    async def _count(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int:
+        body = request_body(self.config, messages, tools)
+        del body["max_tokens"]
+        counted = await self._client.messages.count_tokens(**body)
+        return counted.input_tokens
+
     def _status(self, error: anthropic.APIStatusError) -> tuple[Collection[str | None], str]:
         return {error.type, error.error_code}, error.api_message or error.message
 

@@ -74,6 +74,8 @@ class Teacher(ABC):
     terms: str | None = None
     settings: Mapping[str, Json] = {}
     """Request settings that shape the answers."""
+    account: tuple[str, ...] = ()
+    """What a rate limit is shared by: provider, endpoint, key, model class; empty: nothing is."""
 
     @property
     def name(self) -> str:
@@ -91,6 +93,16 @@ class Teacher(ABC):
         Raises:
             TeacherError: The call failed.
         """
+
+    async def count_tokens(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int | None:
+        """Return how many tokens the provider counts in a request; None: it counts none.
+
+        Nothing is generated and nothing is paid.
+
+        Raises:
+            TeacherError: The provider could not be asked.
+        """
+        return None
 
     async def close(self) -> None:  # noqa: B027 -- nothing to close unless there is a client
         """Close the connections."""
@@ -136,14 +148,16 @@ QUOTA_CODES = frozenset(
 """Error codes and types that mean money, whatever status they come with."""
 
 
-def failure_of(status: int, codes: Collection[str | None]) -> Failure:
-    """Classify an HTTP error by its status and the provider's error codes."""
+def failure_of(status: int, codes: Collection[str | None], message: str = "") -> Failure:
+    """Classify an HTTP error by its status, the provider's error codes and its words."""
     if status == 402 or not QUOTA_CODES.isdisjoint(codes):
         return Failure.QUOTA
     if status in (401, 403):
         return Failure.AUTH
     if status == 429:
-        return Failure.THROTTLE
+        # OpenAI says so of a request that is larger than a minute's tokens: it never fits.
+        never = message.startswith("Request too large")
+        return Failure.BAD_REQUEST if never else Failure.THROTTLE
     if status in (503, 529):
         return Failure.OVERLOAD
     if status in (408, 409, 499) or status >= 500:

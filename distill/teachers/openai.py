@@ -38,6 +38,8 @@ _FAILURES = {
     "server_error": Failure.TRANSIENT,
 }
 """Failure codes of a response; every other one is a bad request."""
+_COUNTED = ("model", "input", "instructions", "tools")
+"""Fields of a request that its input tokens depend on."""
 
 
 class OpenAISdkTeacher(SdkTeacher):
@@ -68,6 +70,12 @@ class OpenAITeacher(OpenAISdkTeacher):
                 f"{failed.code}: {failed.message}", failure, request_id=answer._request_id
             )
         return read_answer(answer)
+
+    async def _count(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int:
+        body = request_body(self.config, messages, tools)
+        fields = {name: body[name] for name in _COUNTED if name in body}
+        counted = await self._client.responses.input_tokens.count(**fields)
+        return counted.input_tokens
 
 
 def request_body(

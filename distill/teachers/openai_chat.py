@@ -51,6 +51,16 @@ class OpenAIChatTeacher(OpenAISdkTeacher):
             raise self._no_choice(answer)
         return read_answer(answer)
 
+    async def _count(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int:
+        """Ask vLLM's `/tokenize`, which stands beside `/v1`; other servers have none."""
+        body = request_body(self.config, messages, tools)
+        del body["max_tokens"]
+        url = str(self._client.base_url).rstrip("/").removesuffix("/v1") + "/tokenize"
+        counted = await self._client.post(url, cast_to=dict[str, Any], body=body)
+        if not isinstance(counted, dict) or not isinstance(counted.get("count"), int):
+            raise self.error("its /tokenize counts nothing", Failure.BAD_REQUEST)
+        return int(counted["count"])
+
     def _no_choice(self, answer: ChatCompletion) -> TeacherError:
         """A router answers 200 and puts the failure of the model behind it into the body."""
         error = (answer.model_extra or {}).get("error")

@@ -68,11 +68,16 @@ TABLE: dict[str, tuple[Tier, ...]] = {
 _DATED = re.compile(r"[-@](latest|\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
+def undated(model: str) -> str:
+    """Return the name of the model that a dated or `-latest` name is a version of."""
+    return _DATED.sub("", model)
+
+
 def price_of(model: str, override: Prices | None = None, input_tokens: int = 0) -> Prices | None:
     """Return the prices of a call of `input_tokens`, or None when they are unknown."""
     if override is not None:
         return override
-    for tier in TABLE.get(_DATED.sub("", model), ()):
+    for tier in TABLE.get(undated(model), ()):
         if tier.up_to is None or input_tokens <= tier.up_to:
             return tier.prices
     return None

@@ -12,9 +12,9 @@ import json
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -28,8 +28,10 @@ from distill.teachers.base import (
     retry_after_s,
     teacher_settings,
 )
-from distill.teachers.prices import cost_usd
+from distill.teachers.prices import cost_usd, undated
 from distill.types import AssistantMessage, Message, StopReason, Tool, Turn, Usage
+
+T = TypeVar("T")
 
 NO_KEY = "none"
 """What is sent to a server that asks for no key; the SDKs insist on one."""
@@ -63,6 +65,8 @@ class SdkTeacher(Teacher):
         self.model = config.model
         self.terms = config.terms
         self.settings = teacher_settings(config)
+        key = config.api_key_env or ("" if config.base_url else self.key_env)
+        self.account = (config.provider, config.base_url or "", key, undated(config.model))
         self._client = self.client_type(
             api_key=api_key(config, self.key_env),
             base_url=config.base_url,
@@ -78,10 +82,29 @@ class SdkTeacher(Teacher):
     async def complete(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
         """Send the conversation once and return the answer, priced and timed."""
         start = time.monotonic()
+        turn = await self._told(self._send(messages, tools))
+        cost = turn.cost_usd
+        if cost is None:
+            cost = cost_usd(self.model, turn.usage, self.config.price)
+        return turn.model_copy(
+            update={"latency_s": time.monotonic() - start, "cost_usd": cost},
+        )
+
+    async def count_tokens(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int | None:
+        """Ask the provider's own counter; None: the endpoint has none."""
+        try:
+            return await self._told(self._count(messages, tools))
+        except TeacherError as error:
+            if error.failure is Failure.BAD_REQUEST:
+                return None
+            raise
+
+    async def _told(self, sending: Coroutine[Any, Any, T]) -> T:
+        """Wait for an answer of the SDK, within the time limit; tell its errors in our words."""
         try:
             # A server that trickles keep-alive bytes would outlive the SDK's own read time-out.
             async with asyncio.timeout(self.config.timeout_s):
-                turn = await self._send(messages, tools)
+                return await sending
         except TimeoutError:
             raise self.error(
                 f"no answer within {self.config.timeout_s:g} s (teacher.timeout_s)",
@@ -96,16 +119,14 @@ class SdkTeacher(Teacher):
             if classified is None:
                 raise
             raise classified from None
-        cost = turn.cost_usd
-        if cost is None:
-            cost = cost_usd(self.model, turn.usage, self.config.price)
-        return turn.model_copy(
-            update={"latency_s": time.monotonic() - start, "cost_usd": cost},
-        )
 
     @abstractmethod
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
         """Send one request and map its answer."""
+
+    @abstractmethod
+    async def _count(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int:
+        """Ask for the number of tokens of one request."""
 
     @abstractmethod
     def _status(self, error: Any) -> tuple[Collection[str | None], str]:
@@ -132,7 +153,7 @@ class SdkTeacher(Teacher):
 
     def _status_error(self, error: Any) -> TeacherError:
         codes, message = self._status(error)
-        failure = failure_of(error.status_code, codes)
+        failure = failure_of(error.status_code, codes, message)
         hint = {
             Failure.QUOTA: "; top up or raise the limit, then run again to resume",
             Failure.AUTH: f"; check the key in {self.config.api_key_env or 'the environment'}",

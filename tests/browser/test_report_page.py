@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from itertools import pairwise
 
 import pytest
 
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 
 @pytest.fixture
 def page_path(tmp_path):
-    """A report with failures, long words and a loss curve."""
+    """A report with failures, long words, a loss curve and a learning curve."""
     cases = [*(lamp(n) for n in range(8)), missing(1), no_tool(1)]
     config = workspace(tmp_path, cases)
     evaluation = prepare(config)
@@ -35,6 +37,12 @@ def page_path(tmp_path):
     write_report(config.results_dir, summarise(evaluation))
     rows = "".join(f'{{"step": {n}, "loss": {2 / n}}}\n' for n in range(1, 20))
     (config.run_dir / "metrics.jsonl").write_text(rows)
+    share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    points = [
+        {"rows": rows, "tokens": 99 * rows, "loss": 90 / rows, "accuracy": share}
+        for rows in (100, 200, 400, 2000)
+    ]
+    (config.run_dir / "curve.json").write_text(json.dumps({"points": points}))
     return write_page(config.results_dir, config.run_dir)
 
 
@@ -60,6 +68,10 @@ def test_it_fits_and_stands_alone(page_path, width, scheme):
             assert page.evaluate("document.documentElement.scrollWidth") == width
             dots = page.locator("circle.student").first.bounding_box()
             assert dots is not None and 0 < dots["x"] < width
+            labels = boxes(page.locator(".places").first.locator("i"))
+            assert all(0 <= box["x"] and box["x"] + box["width"] <= width for box in labels)
+            ends = [(box["x"], box["x"] + box["width"]) for box in labels]
+            assert all(left < right for (_, left), (right, _) in pairwise(ends)), "labels apart"
             columns = {box["x"] for box in boxes(page.locator("details[open] .talk"))}
             assert len(columns) == (2 if width > 720 else 1), "side by side, or stacked"
             closed = page.locator("section details:not([open])").first

@@ -1,6 +1,6 @@
 """Installs the clients the endpoint is tried with: `python tests/clients/prepare.py FOLDER`.
 
-A virtual environment and a node_modules of their own: their dependencies are none of ours.
+A virtual environment and a node_modules of their own, for what does not fit into ours.
 `DISTILL_CLIENTS=FOLDER pytest tests/server/test_vllm_serve.py` runs the scripts beside this one
 against a real vLLM; without the variable they are skipped.
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PYTHON = ("langchain-core==1.7.2", "langchain-openai==1.7.3", "openai-agents==0.24.0")
+PYTHON = ("mlflow-skinny==3.17.2", "openai-agents==0.24.0")
 NODE = ("openai@7.57.0",)
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.responses.input_token_count_params import InputTokenCountParams
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from wire import BROKEN, CONVERSATION, TOOLS, Asker, Wire, checker, failing
 
@@ -15,7 +16,11 @@ from distill.types import StopReason, ToolMessage, Usage
 
 check_body = checker(ResponseCreateParamsNonStreaming)
 asker = Asker(
-    OpenAITeacher, provider="openai", model="gpt-6.2-sol", base_url="http://teacher.internal/v1"
+    OpenAITeacher,
+    check_body,
+    provider="openai",
+    model="gpt-6.2-sol",
+    base_url="http://teacher.internal/v1",
 )
 ask, failure = asker.ask, asker.failure
 
@@ -78,7 +83,6 @@ async def test_the_body_is_what_the_sdk_declares():
     wire = Wire(answer(TEXT))
     await ask(wire)
     (body,) = wire.bodies
-    check_body(body)
     assert body["store"] is False
     assert body["include"] == ["reasoning.encrypted_content"]
     assert body["instructions"] == "You run the lamps."
@@ -113,7 +117,6 @@ async def test_reasoning_is_replayed_with_its_neighbours_and_without_nulls():
     result = ToolMessage(tool_call_id="call_9", name="set_lamp", content="{}")
     await ask(wire, messages=[*CONVERSATION, turn.message, result])
     body = wire.bodies[1]
-    check_body(body)
     replayed = {name: value for name, value in REASONING.items() if value is not None}
     assert body["input"][-4:-1] == [replayed, TEXT, CALL]
 
@@ -122,10 +125,52 @@ async def test_temperature_and_extra_fields_are_sent_only_when_configured():
     wire = Wire(answer(TEXT))
     await ask(wire, temperature=0.2, extra={"reasoning": {"effort": "none"}, "include": []})
     body = wire.bodies[0]
-    check_body(body)
     assert body["temperature"] == 0.2
     assert body["reasoning"] == {"effort": "none"}
     assert body["include"] == []
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "auto",
+        "none",
+        "required",
+        {"type": "function", "name": "set_lamp"},
+        {
+            "type": "allowed_tools",
+            "mode": "auto",
+            "tools": [{"type": "function", "name": "set_lamp"}],
+        },
+    ],
+)
+async def test_a_tool_choice_and_effort_are_passed_on(choice: Any):
+    wire = Wire(answer(TEXT))
+    extra = {
+        "tool_choice": choice,
+        "parallel_tool_calls": False,
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "prompt_cache_key": "lamps",
+        "service_tier": "flex",
+    }
+    await ask(wire, extra=extra)
+    assert {name: wire.bodies[0][name] for name in extra} == extra
+
+
+async def test_the_cached_prefix_is_the_same_bytes_in_every_call():
+    wire = Wire(*[answer(TEXT)] * 3)
+    for length in (2, 5, 7):
+        await ask(wire, messages=CONVERSATION[:length])
+    first, second, third = (body["input"] for body in wire.bodies)
+    assert json.dumps(second)[:-1].startswith(json.dumps(first)[:-1])
+    assert json.dumps(third)[:-1].startswith(json.dumps(second)[:-1])
+    assert len({json.dumps([body["tools"], body["instructions"]]) for body in wire.bodies}) == 1
+
+
+async def test_tokens_are_counted_by_their_own_endpoint_and_nothing_is_generated():
+    wire = Wire({"object": "response.input_tokens", "input_tokens": 321})
+    assert await asker.count(wire, checker(InputTokenCountParams)) == 321
+    assert wire.requests[0].url.path == "/v1/responses/input_tokens"
 
 
 # --- what comes back ---------------------------------------------------------------------------
@@ -201,6 +246,11 @@ async def test_a_failed_response_is_classified_by_its_code(code: str, expected: 
         (403, error(None), Failure.AUTH),
         (429, error("rate_limit_exceeded"), Failure.THROTTLE),
         (429, error("slow_down"), Failure.THROTTLE),
+        (
+            429,
+            error("rate_limit_exceeded", "Request too large for gpt-6: Limit 30000", "tokens"),
+            Failure.BAD_REQUEST,
+        ),
         (429, error("insufficient_quota", kind="insufficient_quota"), Failure.QUOTA),
         (429, error("project_spend_limit_exceeded"), Failure.QUOTA),
         (409, error(None), Failure.TRANSIENT),

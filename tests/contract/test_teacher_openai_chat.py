@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -10,9 +12,21 @@ from distill.teachers import Failure
 from distill.teachers.openai_chat import OpenAIChatTeacher
 from distill.types import StopReason, Usage
 
-check_body = checker(CompletionCreateParamsNonStreaming)
+check_declared = checker(CompletionCreateParamsNonStreaming)
+
+
+def check_body(body: dict[str, Any], added: Collection[str] = ()) -> None:
+    """Pass over what OpenRouter adds to the shape."""
+    messages = [
+        {name: value for name, value in message.items() if name != "reasoning_details"}
+        for message in body["messages"]
+    ]
+    check_declared(body | {"messages": messages}, added)
+
+
 asker = Asker(
     OpenAIChatTeacher,
+    check_body,
     provider="openai_chat",
     model="open-weights",
     base_url="http://teacher.internal/v1",
@@ -51,7 +65,6 @@ async def test_the_body_is_what_the_sdk_declares():
     wire = Wire(answer())
     await ask(wire)
     (body,) = wire.bodies
-    check_body(body)
     assert set(body) == {"model", "messages", "max_tokens", "tools"}
     roles = [message["role"] for message in body["messages"]]
     assert roles == ["system", "user", "assistant", "tool", "tool", "assistant", "user"]
@@ -72,6 +85,43 @@ async def test_temperature_and_extra_fields_are_sent_only_when_configured():
     assert body["provider"] == {"require_parameters": True}
 
 
+@pytest.mark.parametrize(
+    "choice",
+    ["auto", "none", "required", {"type": "function", "function": {"name": "set_lamp"}}],
+)
+async def test_a_tool_choice_is_passed_on(choice: Any):
+    wire = Wire(answer())
+    extra = {"tool_choice": choice, "parallel_tool_calls": False, "reasoning_effort": "low"}
+    await ask(wire, extra=extra)
+    assert {name: wire.bodies[0][name] for name in extra} == extra
+
+
+async def test_the_cached_prefix_is_the_same_bytes_in_every_call():
+    wire = Wire(*[answer()] * 3)
+    for length in (2, 5, 7):
+        await ask(wire, messages=CONVERSATION[:length])
+    first, second, third = (body["messages"] for body in wire.bodies)
+    assert json.dumps(second)[:-1].startswith(json.dumps(first)[:-1])
+    assert json.dumps(third)[:-1].startswith(json.dumps(second)[:-1])
+    assert len({json.dumps(body["tools"]) for body in wire.bodies}) == 1
+
+
+async def test_vllm_counts_tokens_beside_its_v1():
+    wire = Wire({"count": 321, "max_model_len": 4096, "tokens": [1]})
+
+    def check(body: dict[str, Any]) -> None:
+        check_body(body | {"max_tokens": 16})
+
+    assert await asker.count(wire, check) == 321
+    assert wire.requests[0].url.path == "/tokenize"
+    assert "max_tokens" not in wire.bodies[0]
+
+
+@pytest.mark.parametrize("unable", [failing(404, {"detail": "Not Found"}), {"tokens": 3}])
+async def test_a_server_without_a_counter_is_no_fault(unable: Any):
+    assert await asker.count(Wire(unable), check_body) is None
+
+
 async def test_calls_keep_their_raw_arguments_and_go_back_as_they_were():
     wire = Wire(answer(None, "tool_calls", tool_calls=[CALL]), answer())
     turn = await ask(wire)
@@ -83,7 +133,6 @@ async def test_calls_keep_their_raw_arguments_and_go_back_as_they_were():
         "req_7",
     )
     await ask(wire, messages=[*CONVERSATION, turn.message])
-    check_body(wire.bodies[1])
     assert wire.bodies[1]["messages"][-1]["tool_calls"] == [CALL]
 
 

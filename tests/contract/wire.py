@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import httpx2
@@ -91,11 +91,14 @@ def failing(status: int, body: Any, **headers: str) -> httpx2.Response:
     return httpx2.Response(status, json=body, headers=REQUEST_ID | named)
 
 
+Check = Callable[..., None]
+
+
 class Asker:
     """Asks a new teacher of one kind every time."""
 
-    def __init__(self, teacher: type[SdkTeacher], **config: Any) -> None:
-        self.teacher, self.config = teacher, config
+    def __init__(self, teacher: type[SdkTeacher], check: Check, **config: Any):
+        self.teacher, self.check, self.config = teacher, check, config
 
     async def ask(
         self,
@@ -104,12 +107,28 @@ class Asker:
         tools: Sequence[Tool] = TOOLS,
         **fields: Any,
     ) -> Turn:
-        """Return the answer; `fields` are added to the config."""
-        teacher = self.teacher(TeacherConfig(**self.config, **fields), wire.client())
+        """Return the answer; `fields` are added to the config.
+
+        What is sent must be what the SDK declares, but for the fields that the user adds.
+        """
+        config = TeacherConfig(**self.config, **fields)
+        teacher = self.teacher(config, wire.client())
         try:
             return await teacher.complete(messages, tools)
         finally:
             await teacher.close()
+            for body in wire.bodies:
+                self.check(body, {"temperature", *config.extra})
+
+    async def count(self, wire: Wire, check: Check) -> int | None:
+        """Return the tokens counted; what is sent must be what `check` declares."""
+        teacher = self.teacher(TeacherConfig(**self.config), wire.client())
+        try:
+            return await teacher.count_tokens(CONVERSATION, TOOLS)
+        finally:
+            await teacher.close()
+            for body in wire.bodies:
+                check(body)
 
     async def failure(self, wire: Wire, **fields: Any) -> TeacherError:
         """Return the error that the call must end in."""
@@ -127,17 +146,26 @@ BROKEN = (
 """What a connection that fails gives instead of an answer."""
 
 
-def consume(value: Any) -> None:
+def plain(value: Any) -> Any:
     """Walk a validated value: iterables of a TypedDict are only checked as they are read."""
     if isinstance(value, dict):
-        for inner in value.values():
-            consume(inner)
-    elif not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
-        for inner in value:
-            consume(inner)
+        return {name: plain(inner) for name, inner in value.items()}
+    if not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
+        return [plain(inner) for inner in value]
+    return value
 
 
-def checker(type_: Any) -> Callable[[Any], None]:
-    """Return a function that refuses what the SDK's own parameter type refuses."""
+def checker(type_: Any) -> Check:
+    """Return a function that refuses what the SDK's own parameter type refuses.
+
+    Validation drops fields that the type does not have, so what is left must be what was sent.
+    Fields that the user adds and the type does not declare are passed over.
+    """
     adapter = TypeAdapter(type_)
-    return lambda body: consume(adapter.validate_python(body))
+    declared = type_.__required_keys__ | type_.__optional_keys__
+
+    def check(body: dict[str, Any], added: Collection[str] = ()) -> None:
+        sent = {name: body[name] for name in body if name in declared or name not in added}
+        assert plain(adapter.validate_python(sent)) == sent
+
+    return check

@@ -29,6 +29,22 @@ def test_the_command_prints_what_it_did_and_what_comes_next(tmp_path: Path, mock
     assert finished(path) == 5
 
 
+def test_a_dry_run_asks_nothing_but_to_count_and_says_when_it_could_not(tmp_path: Path, mock: Mock):
+    path = workspace(tmp_path, mock, "anthropic", 12)
+    process = start(path, "--dry-run", "--set", "teacher.limits.requests=6")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "episodes owed     12" in output
+    assert "2 min to 4 min, at 6 calls a minute" in output
+    assert "written to cache" in output
+    assert "by their bytes: 'anthropic/claude-haiku-4-5' has no endpoint that counts" in output
+    asked = mock.client.get("/_llmock/requests").json()
+    assert {record["path"] for record in asked["requests"]} == {
+        "/anthropic/v1/messages/count_tokens"
+    }
+    assert not (tmp_path / "traces").exists()
+
+
 KILLED = """
 import asyncio, json, os, random, signal, sys, time
 from distill.collect import Status, collect, make_plan

@@ -1,7 +1,9 @@
 """Faults of an endpoint, over HTTP with the real SDK: each is named, none is scored.
 
-Down, slow, 500s, no JSON: the run is incomplete and says why. Cut-off answers, calls that arrive
-as text, an adapter without effect: counted for what they are and named as such.
+Down, slow, 500s, no JSON, no answer in it, no such model: the run is incomplete and says why.
+Cut-off answers, malformed calls, calls that arrive as text, an adapter without effect: counted for
+what they are and named as such. A wrong template, a wrong parser, an adapter of another base are
+found before anything is asked: `test_vllm_serve.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from typer.testing import CliRunner
 
 from distill.cli.main import app
 from distill.evaluate.runner import prepare
+from distill.evaluate.suites.registry import chosen, prepared
 from distill.evaluate.summary import summarise
 from tests.unit.evaluate_world import lamp, no_tool, workspace
 
@@ -46,6 +50,16 @@ def play(fault: str, model: str, asked: dict[str, Any]) -> tuple[int, bytes]:
         return 500, b'{"error": {"message": "engine died"}}'
     if fault == "no JSON":
         return 200, b"<html>proxy</html>"
+    if fault == "no choice":
+        return 200, b'{"id": "x", "object": "chat.completion", "choices": []}'
+    if fault == "no model":
+        return 404, b'{"error": {"message": "The model does not exist."}}'
+    if fault == "some" and any(f"lamp-{n}" in asked["messages"][-1]["content"] for n in (2, 4)):
+        return 500, b'{"error": {"message": "engine died"}}'
+    if fault == "malformed" and model == "student":
+        function = {"name": "set_lamp", "arguments": '{"room": "hall", "lev'}
+        calls = [{"id": "c0", "type": "function", "function": function}]
+        return 200, body({"content": None, "tool_calls": calls}, "tool_calls")
     if fault == "slow" and model == "student":
         time.sleep(1.5)
     if fault == "truncated" and model == "student":
@@ -114,7 +128,13 @@ async def test_nothing_wrong_is_nothing_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("fault", "named"),
-    [("down", "onnect"), ("500", "500"), ("no JSON", "")],
+    [
+        ("down", "onnect"),
+        ("500", "500"),
+        ("no JSON", "is not JSON"),
+        ("no choice", "no choice"),
+        ("no model", "does not exist"),
+    ],
 )
 async def test_an_endpoint_that_cannot_answer_has_no_score(tmp_path, fault, named):
     report = await evaluated(tmp_path, fault)
@@ -131,6 +151,39 @@ async def test_a_slow_endpoint_has_no_score_either(tmp_path, monkeypatch):
     report = await evaluated(tmp_path, "slow", timeout_s=0.3)
     assert list(report.models) == ["base"]
     assert "no answer within 0.3 s" in report.gaps["student"]
+
+
+async def test_failed_requests_are_left_out_of_every_share(tmp_path):
+    report = await evaluated(tmp_path, "some")
+    student = report.models["student"]
+    assert not report.complete
+    assert student.call_accuracy.n == student.answered == 5, "not 7 with two of them wrong"
+    assert student.abstention.recall.n == 1
+    assert report.gaps["student"].startswith("2 of 7 cases without an answer: ")
+    assert report.decision.action == "undecided"
+    assert not next(check for check in report.gate if check.name == "complete").ok
+
+
+async def test_malformed_calls_are_no_abstentions(tmp_path):
+    report = await evaluated(tmp_path, "malformed")
+    student = report.models["student"]
+    assert student.parse_failure.value == 1.0
+    assert student.call_accuracy.value == student.abstention.recall.value == 0.0
+    assert any("Does its tool parser fit" in warning for warning in report.warnings)
+
+
+@pytest.mark.skipif(find_spec("bfcl_eval") is None, reason="bfcl-eval is not installed")
+@pytest.mark.parametrize("fault", ["down", "500"])
+async def test_an_endpoint_that_cannot_answer_does_not_abstain_in_suites(tmp_path, fault):
+    """The leaderboard's runner gives such an endpoint 100% of irrelevance."""
+    config = workspace(tmp_path, [lamp(1)], ["eval.limit=4"])
+    with server(fault) as url:
+        endpoint = "http://127.0.0.1:9/v1" if fault == "down" else url
+        (run,) = prepared(chosen(["bfcl:irrelevance"]), prepare(config, endpoint))
+        await run.ask(endpoint, lambda *_: None)
+    report = run.report()
+    assert report.parts == {} and report.headline == {}
+    assert report.gaps["student"].startswith("4 of 4 questions without an answer: ")
 
 
 async def test_answers_cut_off_are_no_abstentions(tmp_path):

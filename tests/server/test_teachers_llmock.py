@@ -196,22 +196,36 @@ async def test_a_truncated_answer_is_stored_as_truncated(
     assert status.outcomes == {Outcome.COMPLETED: 2, Outcome.TRUNCATED: 1}
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    ("provider", "refusal"),
+    [
+        *((provider, {"status": 402}) for provider in PROVIDERS),
+        *((provider, {"status": 429, "code": "insufficient_quota"}) for provider in PROVIDERS[1:]),
+        ("openai", {"status": 429, "code": "project_spend_limit_exceeded"}),
+    ],
+)
 async def test_no_credit_stops_the_run_and_it_resumes_later(
-    tmp_path: Path, mock: Mock, monkeypatch: pytest.MonkeyPatch, provider: str
+    tmp_path: Path,
+    mock: Mock,
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    refusal: dict[str, Any],
 ):
     monkeypatch.setenv("LAMPS_KEY", SECRET)
-    config = load_config(workspace(tmp_path, mock, provider, 20, concurrency=1))
-    await_credit = {"type": "fail", "status": 402, "times": None}
+    path = workspace(tmp_path, mock, provider, 20, concurrency=4, budget_usd=50)
+    config = load_config(path)
     mock.behave({"type": "reply", "text": "Done.", "times": 5})
-    plan, status = make_plan(config), Status()
-    first = make_plan(config, 5)
-    await collect(config, first, Status())
-    mock.behave(await_credit)
-    with pytest.raises(TeacherError) as caught:
-        await collect(config, plan, status)
+    await collect(config, make_plan(config, 5), Status())
+    mock.behave({"type": "fail", "times": None, **refusal})
+    status = Status()
+    with pytest.raises(TeacherError, match="top up or raise the limit") as caught:
+        await collect(config, make_plan(config), status)
     assert caught.value.failure is Failure.QUOTA
     assert (status.before, status.finished) == (5, 0)
+    assert status.calls <= 4
+    with TraceStore.open(config.store_url) as store:
+        assert (store.counts().done, store.counts().leased) == (5, 0)
+        assert (store.money().reserved_usd, store.money().unknown_usd) == (0, 0)
     mock.reset()
     assert (await run(config)).done == 20
 

@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -238,18 +239,28 @@ def test_tool_choice_reaches_vllm(client, choice):
     assert names == ([] if choice == "none" else ["get_forecast"])
 
 
-@pytest.mark.parametrize("script", ["openai_node.mjs", "langchain_chat.py", "openai_agents.py"])
-def test_other_clients_work_unchanged(running, target, script):
+@pytest.mark.parametrize("script", ["langchain_chat.py", "pydantic_ai_agent.py"])
+def test_python_clients_work_unchanged(running, target, script):
+    run_client([sys.executable], script, target)
+
+
+@pytest.mark.parametrize("script", ["openai_node.mjs", "openai_agents.py"])
+def test_clients_of_other_environments_work_unchanged(running, target, script):
     folder = os.environ.get("DISTILL_CLIENTS")
     if not folder:
         pytest.skip("DISTILL_CLIENTS names no folder that tests/clients/prepare.py has filled")
     program = "node" if script.endswith(".mjs") else f"{folder}/venv/bin/python"
+    run_client([program], script, target, DISTILL_CLIENTS=folder)
+
+
+def run_client(program, script, target, **more):
+    """Run a script of somebody else's client against the endpoint, with nothing else set."""
     tool = json.dumps(NO_DATA.tools[0].as_function())
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     own = {"OPENAI_BASE_URL": target.url, "OPENAI_API_KEY": "none", "TOOL": tool}
     done = subprocess.run(
-        [program, str(CLIENTS / script)],
-        env=kept | own | {"DISTILL_CLIENTS": folder},
+        [*program, str(CLIENTS / script)],
+        env=kept | own | more,
         capture_output=True,
         text=True,
         timeout=300,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from collect_world import ScriptedTeacher, call, call_then_answer, run, say, workspace
 
-from distill.collect import estimate, make_plan
+from distill.collect import make_plan
 from distill.config import Config, TeacherConfig
 from distill.teachers import Failure, TeacherError
 from distill.teachers.estimate import most_output_tokens, worst_case_usd, worst_input_tokens
@@ -203,32 +203,3 @@ def test_tools_and_calls_are_part_of_what_is_read():
 def test_a_limit_among_the_extra_fields_counts(name: str):
     assert most_output_tokens(teacher_config(extra={name: 5000})) == 5000
     assert most_output_tokens(teacher_config(extra={"seed": 5000})) == 100
-
-
-# --- before anything is asked ------------------------------------------------------------------
-
-
-def test_an_estimate_from_the_tasks_brackets_what_the_run_then_takes(tmp_path: Path):
-    config = money(tmp_path, 100, 8)
-    guess = estimate(config, make_plan(config))
-    assert (guess.episodes, guess.measured) == (8, 0)
-    assert guess.low.calls == 8
-    assert guess.high.calls == 16
-    assert 0 < guess.low.usd < guess.high.usd
-    assert guess.low.cached > 0 == guess.high.cached
-    assert not (tmp_path / "traces").exists()
-
-
-async def test_once_episodes_are_stored_they_are_the_measure(tmp_path: Path):
-    config = money(tmp_path, 100, 30)
-    teacher = ScriptedTeacher(lambda messages: priced(call_then_answer(messages)))
-    await run(config, teacher, limit=12)
-    guess = estimate(config, make_plan(config))
-    assert (guess.episodes, guess.measured) == (18, 12)
-    assert guess.low.calls == guess.high.calls == 36
-    assert guess.low.usd == guess.high.usd == pytest.approx(36 * 0.25)
-
-
-def test_an_unknown_price_is_not_estimated_as_nothing(tmp_path: Path):
-    config = workspace(tmp_path, 3)
-    assert estimate(config, make_plan(config)).high.usd is None

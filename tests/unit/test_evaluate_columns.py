@@ -17,7 +17,14 @@ from distill.evaluate.suites import questions
 from distill.evaluate.suites.registry import chosen, prepared
 from distill.evaluate.suites.robustness import CHANGES, Disguise, noisy
 from distill.evaluate.summary import summarise
-from distill.types import AssistantMessage, Example, SystemMessage, ToolMessage, UserMessage
+from distill.types import (
+    AssistantMessage,
+    Example,
+    Offer,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
 from tests.unit.evaluate_world import (
     ByHeart,
     call,
@@ -97,10 +104,11 @@ async def test_the_cheaper_answers_are_columns(tmp_path, asked):
     ]
     plain, prompted, constrained, _ = configs
     assert {one.model for one in (plain, prompted, constrained)} == {"base"}
-    assert "tools" not in plain.extra
-    strict = constrained.extra["tools"]
-    assert [tool["function"]["strict"] for tool in strict] == [True, True]
-    assert strict[0]["function"]["name"] == "set_lamp"
+    assert plain.extra == constrained.extra
+    offered = [[t.as_function()["function"] for t in tools] for _, tools in models["base"].seen]
+    assert [tool["name"] for tool in offered[4]] == ["set_lamp", "read_lamp"]
+    strict = [[tool.get("strict", False) for tool in tools] for tools in offered]
+    assert strict == [[False, False]] * 4 + [[True, True]] * 2, "the third column alone"
     shown = models["base"].seen[2][0]
     # One kind after the other, short ones first, between the system message and the user's.
     assert [m.content for m in shown] == [
@@ -113,6 +121,20 @@ async def test_the_cheaper_answers_are_columns(tmp_path, asked):
     report = summarise(evaluation)
     assert report.comparisons["student/prompted"].n == 1
     assert len({model.identity for model in report.models.values()}) == 4
+
+
+async def test_calls_are_held_to_the_tools_of_each_case(tmp_path, asked):
+    _, models = asked
+    offered = lamp(2).model_copy(update={"offer": Offer(names=("set_lamp",))})
+    config = workspace(tmp_path, [lamp(1), offered], ["eval.constrained=true"])
+    evaluation = prepare(config, only=["constrained"])
+    (run,) = prepared(chosen(["robustness:renamed tools"]), evaluation)
+    await run.ask(URL, quiet)
+    seen = [[t.as_function()["function"] for t in tools] for _, tools in models["base"].seen]
+    assert all(tool["strict"] for tools in seen for tool in tools)
+    names = {tuple(tool["name"] for tool in tools) for tools in seen}
+    assert {("set_lamp", "read_lamp"), ("set_lamp",)} < names, "no tool that the case lacks"
+    assert len(names) == 4, "and the decoder knows the new names"
 
 
 def test_columns_that_are_not_configured_are_refused(tmp_path):
@@ -213,6 +235,9 @@ async def test_a_model_that_reads_is_robust_and_one_by_heart_is_not(tmp_path, as
         "noise": 1.0,
     }
     assert report.versus_base["renamed tools"].wins == 6
+    assert report.changes["renamed tools"]["base"].difference == -1.0
+    assert report.changes["renamed tools"]["student"].difference == 0.0
+    assert report.notes == (), "no teacher is asked to reword anything"
     names = [tuple(tool.name for tool in tools) for _, tools in models["student"].seen]
     assert any("convert_currency" in seen for seen in names)
     again = prepared(chosen(["robustness"]), prepare(config))[0]

@@ -148,6 +148,22 @@ def test_nothing_counted_is_not_a_share(lamps):
     assert report.abstention.f1 == 1.0
 
 
+def test_cases_of_one_family_are_worth_less_than_as_many_of_their_own(lamps):
+    def told(families):
+        pairs = []
+        for n in range(24):
+            task = lamp(n).model_copy(update={"family": str(n % families)})
+            right = n % families < families / 2
+            pairs.append((task, lit(task) if right else answer(task, said("I cannot."))))
+        return measured(lamps, *pairs)
+
+    own, shared = told(24), told(6)
+    assert own.call_accuracy.value == shared.call_accuracy.value == 0.5
+    for field in ("call_accuracy", "turn_accuracy", "tool_accuracy", "under_call"):
+        narrow, wide = getattr(own, field), getattr(shared, field)
+        assert wide.high - wide.low > 1.4 * (narrow.high - narrow.low), field
+
+
 def test_breakdowns_follow_the_expected_calls(lamps):
     scored = [
         score(lamp(1), lit(lamp(1)), lamps),

@@ -7,14 +7,17 @@ import re
 
 import pytest
 
+from distill.errors import DatasetError
 from distill.evaluate import runner
 from distill.evaluate.runner import prepare
 from distill.evaluate.summary import summarise
 from distill.matching import Code
 from distill.report import write_page
+from distill.report.curve import learning
 from distill.report.html import EXPLAINED, number, percent, render
 from distill.report.plots import losses
-from distill.results import write_report
+from distill.report.text import markdown
+from distill.results import Silence, SuiteReport, write_report
 from distill.types import Outcome
 from tests.unit.evaluate_world import (
     ByHeart,
@@ -102,6 +105,58 @@ async def test_the_loss_curve(report, tmp_path):
     page = render(report[0], curve)
     assert f'points="{training.points}"' in page
     assert "validation, last 0.500" in page
+
+
+def point(rows, accuracy, loss=0.5):
+    share = {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1, "n": 80}
+    return {"rows": rows, "tokens": 90 * rows, "loss": loss, "accuracy": share}
+
+
+async def test_the_learning_curve(report, tmp_path):
+    points = [point(400, 0.7, 0.25), point(100, 0.4, 1.0), point(200, 0.5)]
+    (tmp_path / "curve.json").write_text(json.dumps({"points": points}))
+    curve = learning(tmp_path)
+    assert curve is not None
+    assert [mark.point.rows for mark in curve.marks] == [100, 200, 400], "in order"
+    assert curve.accuracies == "4.00,60.00 50.00,50.00 96.00,30.00", "doublings lie evenly"
+    assert curve.losses == "4.00,0.00 50.00,50.00 96.00,75.00"
+    page = render(report[0], None, curve)
+    assert "What more data brought" in page
+    assert "400 rows: 70.0%, 95% interval 60.0% to 80.0%, n = 80" in page
+    assert 'y1="40.00" y2="20.00"' in page, "the interval is drawn"
+
+
+async def test_no_learning_curve_where_there_is_none(report, tmp_path):
+    assert learning(tmp_path) is None
+    (tmp_path / "curve.json").write_text(json.dumps({"points": [point(100, 0.4)]}))
+    assert learning(tmp_path) is None, "one point is no curve"
+    (tmp_path / "curve.json").write_text('{"points": [{"rows": "many"}]}')
+    with pytest.raises(DatasetError, match="not a learning curve"):
+        learning(tmp_path)
+    assert "What more data brought" not in render(report[0], None)
+
+
+async def test_suites_show_what_changes_cost_and_what_was_done_in_silent_turns(report):
+    made = report[0]
+    half = made.models["base"].call_accuracy.model_copy(update={"value": 0.5, "n": 8})
+    quiet = half.model_copy(update={"value": 0.25})
+    suite = SuiteReport(
+        name="bfcl",
+        version="1",
+        parts={"multi_turn_miss_func": {"base": half, "student": half}},
+        headline={},
+        versus_base={},
+        gaps={},
+        changes={"noise": {"student": made.student_vs_base}},
+        notes=("Paraphrase: 3 of 4 cases.",),
+        silent={"multi_turn_miss_func": {"student": Silence(called=half, acted=quiet)}},
+    )
+    shown = made.model_copy(update={"suites": (suite,)})
+    page, text = render(shown, None), markdown(shown)
+    assert "Silent turns" in page and "Paraphrase: 3 of 4 cases." in page
+    assert page.index("Against the same cases unchanged") < page.index("Silent turns")
+    assert "| multi_turn_miss_func: silent turns with a change | - | 25.0%" in text
+    assert "| noise, points against unchanged | - | +" in text
 
 
 def test_no_loss_curve_without_losses(tmp_path):

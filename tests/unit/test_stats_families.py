@@ -11,12 +11,14 @@ from distill.evaluate.runner import widths_to_try
 from distill.evaluate.stats import (
     bootstrap,
     clustered,
+    clustered_wilson,
     gap_closed,
     holm,
     mcnemar,
     minimum_detectable,
     pass_k,
 )
+from distill.proportion import wilson
 
 
 def test_families_widen_the_interval_and_soften_the_test():
@@ -25,6 +27,33 @@ def test_families_widen_the_interval_and_soften_the_test():
     assert alone is not None and together is not None
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
     assert alone.p_value < 0.01 < together.p_value
+
+
+def test_a_share_is_worth_the_cases_its_families_are():
+    """25 families of 4: all alike, they are 25 cases; as if drawn singly, they are 100."""
+    alike = [(4, 4)] * 15 + [(0, 4)] * 10
+    worth_25 = clustered_wilson(alike)
+    assert worth_25.low < wilson(15, 25).low and worth_25.high > wilson(15, 25).high
+    # Design effect 4 * 25/24, and t(24) = 2.064 for 1.960: 100 / 4.1667 / 1.1089 cases.
+    assert worth_25 == pytest.approx(wilson(0.6 * 21.64, 21.64), abs=1e-3)
+    mixed = [(2, 4), (3, 4), (2, 4), (3, 4), (2, 4)] * 5
+    assert clustered_wilson(mixed) == wilson(60, 100), "never more than the cases there are"
+    assert clustered_wilson([(1, 1), (0, 1), (1, 1)]) == wilson(2, 3), "every case its own"
+
+
+def test_families_that_all_did_the_same_count_once_each():
+    assert clustered_wilson([(5, 5)] * 12) == wilson(12, 12)
+    assert clustered_wilson([(0, 5)] * 12) == wilson(0, 12)
+    assert clustered_wilson([]) == (0.0, 1.0)
+
+
+def test_pass_k_goes_by_families():
+    successes = [4] * 40 + [0] * 40
+    families = [str(n // 8) for n in range(80)]
+    value, plain = pass_k(successes, 4, 2)
+    assert pass_k(successes, 4, 2, families)[0] == value == 0.5
+    wide = pass_k(successes, 4, 2, families)[1]
+    assert wide.high - wide.low > 2 * (plain.high - plain.low)
 
 
 def test_few_families_are_flipped_exactly():

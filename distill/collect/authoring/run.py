@@ -29,7 +29,7 @@ from distill.teachers.estimate import request_bytes
 from distill.toolsets import LoadedToolSet, load_toolset
 from distill.toolsets.generation import SHARES
 from distill.traces import TraceStore, episode_key
-from distill.types import Json, SystemMessage, Task, Usage, UserMessage
+from distill.types import SystemMessage, Task, Usage, UserMessage
 
 ROUNDS = 3
 STRETCH = 4
@@ -100,7 +100,7 @@ class Authoring:
 
     def estimate(self) -> Estimate:
         """Return what the first round takes; nothing is sent."""
-        return estimate(self.config, self.plan(0), _guess)
+        return estimate(self.config, self.plan(0), guess=_guess)
 
     def next_step(self, config: Path) -> str:
         """Return what to do with the tasks file: nothing, when the config reads it already."""
@@ -256,9 +256,11 @@ def _guess(config: Config, plan: Plan, owed: Sequence[Episode], high: bool) -> L
 def _request(config: Config, task: Task, prefix: int, high: bool) -> Load:
     calls, output = _CALLS[high], _TASK_TOKENS[high] * config.tasks.generate.batch
     said = request_bytes((UserMessage(content=task.turns[0].content),), ())
-    fixed = round(prefix / _BYTES_PER_TOKEN[high])
-    history = round(said / _BYTES_PER_TOKEN[high]) * calls + output * (calls - 1)
-    cached = 0 if high else fixed * calls
-    usage = Usage(input_tokens=fixed * calls + history, cached_tokens=cached, output_tokens=output)
-    cost: Json = cost_usd(config.teacher.model, usage, config.teacher.price)
-    return Load(calls, usage.input_tokens - cached, cached, output, cost)
+    fixed = prefix / _BYTES_PER_TOKEN[high] * calls
+    history = said / _BYTES_PER_TOKEN[high] * calls + output * (calls - 1)
+    cached = 0.0 if high else fixed
+    usage = Usage(
+        input_tokens=round(fixed + history), cached_tokens=round(cached), output_tokens=output
+    )
+    usd = cost_usd(config.teacher.model, usage, config.teacher.price)
+    return Load(calls, fixed + history - cached, cached, output=output, usd=usd)

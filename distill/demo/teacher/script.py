@@ -18,6 +18,7 @@ from distill.demo.teacher.backend import is_backend, respond
 from distill.demo.teacher.caller import plays_user, speak
 from distill.demo.teacher.mistakes import Mistake, mistake_of
 from distill.demo.teacher.plan import Plan, PlannedCall, Scene, right_plan
+from distill.demo.teacher.rewording import is_rewording, reworded
 from distill.types import (
     AssistantMessage,
     Json,
@@ -91,6 +92,8 @@ class Script:
         if plays_user(messages):
             return speak(messages, self._seed, self._error_rate)
         said = [m.content.strip() for m in messages if isinstance(m, UserMessage)]
+        if is_rewording(messages):
+            return AssistantMessage(content=reworded(messages, self._rng(said, "reworded")))
         task = self.recognise(said)
         if task is None:
             return AssistantMessage(content=phrases.unknown(self._rng(said, "unknown")))

@@ -30,6 +30,15 @@ class Reply(NamedTuple):
     """One record per assistant message."""
 
 
+class SilentTurn(NamedTuple):
+    """A turn in which no call could be right yet."""
+
+    called: bool
+    """Whether the model called anyway."""
+    acted: bool
+    """Whether its calls changed something."""
+
+
 class Question(ABC):
     """One question of a suite."""
 
@@ -54,6 +63,10 @@ class Question(ABC):
     @abstractmethod
     def judge(self, messages: Sequence[Message]) -> Verdict:
         """Judge what it said."""
+
+    def silent_turns(self, messages: Sequence[Message]) -> tuple[SilentTurn, ...]:
+        """Return what was done in the turns it reached in which no call could be right yet."""
+        return ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A dialogue is right when after every turn that has gold calls the model has made a call, the state
 of every back end is what the gold calls leave, and every result the gold calls bring has come.
 Calls beyond them are free, and turns without gold (a tool or a parameter is missing, the model
-should ask) are not looked at: those are the leaderboard's rules.
+should ask) are not looked at: those are the leaderboard's rules. What is done in such silent turns
+is counted beside the score: a model that guesses loses nothing there.
 
 Calls are looked up by name on the back ends, never evaluated as source, whatever a model writes.
 """
@@ -19,9 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any
 
-from distill.evaluate.suites.base import Question, Reply, record, verdict
+from distill.evaluate.suites.base import Question, Reply, SilentTurn, record, verdict
 from distill.evaluate.suites.bfcl_data import BACK_ENDS, PACKAGE
 from distill.matching import Code
 from distill.matching.bfcl import STAGE, Call, decoded
@@ -77,13 +79,22 @@ class Dialogue(Question):
 
     def judge(self, messages: Sequence[Message]) -> Verdict:
         """Replay the model's calls beside the gold ones."""
-        turns = _turns(messages)
-        if len(turns) < len(self.questions):
+        steps = _steps(messages)
+        if len(steps) < len(self.questions):
             return verdict(STAGE, Code.INCOMPLETE, "called without end")
-        steps = [
-            [calls for message in turn if (calls := decoded(message.tool_calls))] for turn in turns
-        ]
         return judge_turns(self, steps)
+
+    def silent_turns(self, messages: Sequence[Message]) -> tuple[SilentTurn, ...]:
+        """Replay the model's calls and look at the turns without gold."""
+        backend = Backend(self)
+        found = []
+        for made, right in zip(_steps(messages), self.written, strict=False):
+            before = None if right else copy.deepcopy(backend)
+            for call in chain.from_iterable(made):
+                backend.run(call)
+            if before is not None:
+                found.append(SilentTurn(bool(made), before.difference(backend) is not None))
+        return tuple(found)
 
 
 def judge_turns(entry: Dialogue, steps: Sequence[Sequence[Sequence[Call]]]) -> Verdict:
@@ -192,6 +203,14 @@ class _Play:
                 )
         self.messages.append(UserMessage(content=""))  # marks the entry as given up
         return False
+
+
+def _steps(messages: Sequence[Message]) -> list[list[list[Call]]]:
+    """Return, for each turn that was answered in the end, the calls of its messages with any."""
+    return [
+        [calls for message in turn if (calls := decoded(message.tool_calls))]
+        for turn in _turns(messages)
+    ]
 
 
 def _turns(messages: Sequence[Message]) -> list[list[AssistantMessage]]:

@@ -15,11 +15,11 @@ from distill.evaluate.answers import AnswerFile, SuiteAnswer
 from distill.evaluate.asking import ask_all
 from distill.evaluate.candidates import Candidate
 from distill.evaluate.comparison import Pair, compare_pairs
-from distill.evaluate.metrics import share
+from distill.evaluate.metrics import clustered_share
 from distill.evaluate.runner import Progress
 from distill.evaluate.stats import holm
-from distill.evaluate.suites.base import Question, QuestionSuite, cut_off
-from distill.results import SUITES, Comparison, Share, SuiteReport
+from distill.evaluate.suites.base import Question, QuestionSuite, SilentTurn, cut_off
+from distill.results import SUITES, Comparison, Share, Silence, SuiteReport
 from distill.teachers import Teacher, create_teacher
 from distill.types import Verdict, digest
 
@@ -34,6 +34,7 @@ class Judged(NamedTuple):
     part: str
     cluster: str
     verdict: Verdict
+    silent: tuple[SilentTurn, ...] = ()
 
 
 class QuestionRun:
@@ -131,7 +132,8 @@ class QuestionRun:
                 verdict = Verdict(ok=False, stage=self.suite.name, code="truncated")
             else:
                 verdict = question.judge(answer.messages)
-            judged.append(Judged(question.id, question.part, question.cluster, verdict))
+            silent = question.silent_turns(answer.messages)
+            judged.append(Judged(question.id, question.part, question.cluster, verdict, silent))
         return judged
 
     def _headlines(self, judged: dict[str, list[Judged]]) -> dict[str, float]:
@@ -172,7 +174,25 @@ def suite_report(
         versus_base=_versus_base(judged, parts),
         gaps=gaps,
         examples={model: _failures(rows) for model, rows in judged.items()},
+        silent=_silences(judged, parts),
     )
+
+
+def _silences(
+    judged: dict[str, list[Judged]], parts: Sequence[str]
+) -> dict[str, dict[str, Silence]]:
+    """Count what was done where no call could be right, in the parts that have such turns."""
+    found: dict[str, dict[str, Silence]] = {}
+    for part in parts:
+        for model, rows in judged.items():
+            of_part = [row for row in rows if row.part == part]
+            turns = [(row.cluster, turn) for row in of_part for turn in row.silent]
+            if turns:
+                found.setdefault(part, {})[model] = Silence(
+                    called=clustered_share((cluster, turn.called) for cluster, turn in turns),
+                    acted=clustered_share((cluster, turn.acted) for cluster, turn in turns),
+                )
+    return found
 
 
 def _versus_base(judged: dict[str, list[Judged]], parts: Sequence[str]) -> dict[str, Comparison]:
@@ -196,7 +216,10 @@ def _versus_base(judged: dict[str, list[Judged]], parts: Sequence[str]) -> dict[
 
 def _shares(rows: Sequence[Judged]) -> dict[str, Share]:
     parts = dict.fromkeys(row.part for row in rows)
-    return {p: share(row.verdict.ok for row in rows if row.part == p) for p in parts}
+    return {
+        p: clustered_share((row.cluster, row.verdict.ok) for row in rows if row.part == p)
+        for p in parts
+    }
 
 
 def _failures(rows: Sequence[Judged]) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
     eval:
       files: {regression: "ifeval,gsm8k_cot_zeroshot,mmlu_pro"}
 
-The harness is run as a command against the chat endpoint, once for the base and once for the
+The harness is run as a command against the chat endpoint, task by task, for the base and for the
 student, and its per-sample log is read back: both answered the same samples, so they are compared
-in pairs. Only generative tasks work over a chat endpoint. A path among the tasks is a folder of
-task files of your own.
+in pairs. Only generative tasks work over a chat endpoint. The data of the harness's own tasks come
+from the Hugging Face hub; a path among the tasks is a folder of task files of your own, which can
+do with local data. A task that cannot be run is named and leaves the others alone.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distill.chat import OBSERVE
 from distill.config import Config
 from distill.errors import DatasetError
 from distill.evaluate.candidates import Candidate
@@ -29,9 +32,11 @@ from distill.evaluate.suites.questions import Judged, suite_report
 from distill.results import SUITES, SuiteReport
 from distill.types import Verdict, digest
 
-NEEDS = 'pip install "lm_eval[api]"; eval.files.regression: the tasks'
+NEEDS = 'pip install "lm_eval[api]"; eval.files.regression: the tasks (their data: the hub)'
 METRICS = ("exact_match", "prompt_level_strict_acc", "acc")
 """Per-sample metrics that say right or wrong, the first of them that a task has."""
+HUB = "on the Hub"
+"""Stands in the last line when a task's data cannot be fetched."""
 TAIL = 3
 """Lines of the harness's last words that are shown when it fails."""
 
@@ -71,22 +76,28 @@ class _Run:
 
     @property
     def needs_endpoint(self) -> bool:
-        return any(not self._done(model) for model in self.models)
+        return bool(self._owed())
+
+    def _owed(self) -> list[tuple[Candidate, str]]:
+        every = ((model, task) for model in self.models for task in self.tasks)
+        return [(model, task) for model, task in every if not self._done(model, task)]
 
     async def ask(self, endpoint: str | None, progress: Progress) -> None:
-        for n, model in enumerate(self.models):
-            progress("regression", n, len(self.models))
-            if not self._done(model):
-                await self._harness(model, endpoint)
-        progress("regression", len(self.models), len(self.models))
+        owed = self._owed()
+        for n, (model, task) in enumerate(owed):
+            progress("regression", n, len(owed))
+            await self._harness(model, task, endpoint)
+        progress("regression", len(owed), len(owed))
 
-    async def _harness(self, model: Candidate, endpoint: str | None) -> None:
-        folder = self._folder(model)
+    async def _harness(self, model: Candidate, task: str, endpoint: str | None) -> None:
+        folder = self._folder(model, task)
         folder.mkdir(parents=True, exist_ok=True)
+        key = os.environ.get(self.config.serve.api_key_env or "", "none")
         process = await asyncio.create_subprocess_exec(
-            *self._command(model, endpoint, folder),
+            *self._command(model, task, endpoint, folder),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env=os.environ | {"OPENAI_API_KEY": key},
         )
         try:
             output, _ = await process.communicate()
@@ -94,10 +105,13 @@ class _Run:
             if process.returncode is None:
                 process.kill()
         if process.returncode != 0:
-            last = output.decode(errors="replace").strip().splitlines()[-TAIL:]
-            self.gaps[model.name] = "lm_eval failed: " + " / ".join(last)
+            before = self.gaps.get(model.name)
+            failed = f"{task}: {_why(output.decode(errors='replace'))}"
+            self.gaps[model.name] = f"{before}; {failed}" if before else failed
 
-    def _command(self, model: Candidate, endpoint: str | None, folder: Path) -> list[str]:
+    def _command(
+        self, model: Candidate, task: str, endpoint: str | None, folder: Path
+    ) -> list[str]:
         asked = model.at(endpoint)
         arguments = f"model={asked.model},base_url={asked.base_url}/chat/completions"
         arguments += f",num_concurrent={self.config.eval.concurrency},max_retries=5"
@@ -105,22 +119,39 @@ class _Run:
         return [
             *(sys.executable, "-m", "lm_eval", "--model", "local-chat-completions"),
             *("--model_args", arguments, "--apply_chat_template", "--log_samples"),
-            *("--tasks", ",".join(self.tasks), "--output_path", str(folder)),
+            *("--tasks", task, "--output_path", str(folder)),
+            # The model's own answer, whatever the gateway could put in its place.
+            *("--gen_kwargs", f"{OBSERVE}=True"),
             *(("--limit", str(limit)) if limit else ()),
             *(word for path in self.folders for word in ("--include_path", str(path))),
         ]
 
     def report(self) -> SuiteReport:
-        judged = {m.name: list(_samples(self._folder(m))) for m in self.models if self._done(m)}
+        judged: dict[str, list[Judged]] = {}
+        for model in self.models:
+            for task in self.tasks:
+                if self._done(model, task):
+                    judged.setdefault(model.name, []).extend(_samples(self._folder(model, task)))
         return suite_report("regression", metadata.version("lm_eval"), judged, self.gaps, {})
 
-    def _done(self, model: Candidate) -> bool:
-        return any(self._folder(model).rglob("results_*.json"))
+    def _done(self, model: Candidate, task: str) -> bool:
+        return any(self._folder(model, task).rglob("results_*.json"))
 
-    def _folder(self, model: Candidate) -> Path:
-        """Return where a model's results lie: other weights, tasks or limits, another folder."""
-        of = [model.identity, self.tasks, self.config.eval.limit]
+    def _folder(self, model: Candidate, task: str) -> Path:
+        """Return where results lie: other weights, another task or limit, another folder."""
+        of = [model.identity, task, self.config.eval.limit]
         return self.config.results_dir / SUITES / f"regression-{model.name}-{digest(of)}"
+
+
+def _why(output: str) -> str:
+    """Return why the harness failed, from what it printed last."""
+    lines = output.strip().splitlines()
+    if lines and HUB in lines[-1]:
+        return (
+            "its data are on the Hugging Face hub, which cannot be reached from here; fetch them "
+            f"where it can (HF_HOME holds them) or name task files of your own ({lines[-1]})"
+        )
+    return "lm_eval failed: " + " / ".join(lines[-TAIL:])
 
 
 def _samples(folder: Path) -> Iterator[Judged]:

@@ -5,10 +5,13 @@
     shuffled tools       another order
     extra tools          six more that no case needs
     noise                fillers, typing errors in small words, no punctuation at the end
+    paraphrase           the teacher's other words, when it is asked live (see `paraphrase`)
 
-A student that has learnt names or positions instead of descriptions loses here. The disguise
-stands between model and episode: the model sees changed tools and messages, its calls are changed
-back before they are executed and judged. Paraphrases would need a model to write them; not here.
+A student that has learnt names or positions instead of descriptions loses here: every part is
+compared with the same cases unchanged. The disguise stands between model and episode: the model
+sees changed tools and messages, its calls are changed back before they are executed and judged.
+Only what is served is asked; the teacher's answers under disguise would cost money and say nothing
+about the student.
 """
 
 from __future__ import annotations
@@ -22,17 +25,21 @@ from functools import partial
 
 from distill.errors import ConfigError
 from distill.evaluate.candidates import Candidate
+from distill.evaluate.comparison import compare
 from distill.evaluate.metrics import Scored
 from distill.evaluate.runner import Evaluation, Progress
+from distill.evaluate.stats import holm
 from distill.evaluate.suites.base import Suite, SuiteRun
+from distill.evaluate.suites.paraphrase import Paraphrases
 from distill.evaluate.suites.questions import Judged, suite_report
-from distill.results import SUITES, SuiteReport
+from distill.results import SUITES, Comparison, SuiteReport
 from distill.teachers import Teacher
 from distill.types import (
     AssistantMessage,
     Json,
     Message,
     SystemMessage,
+    Task,
     Tool,
     ToolCall,
     ToolMessage,
@@ -44,6 +51,8 @@ from distill.types import (
 
 UNCHANGED = "unchanged"
 CHANGES = ("renamed tools", "renamed parameters", "shuffled tools", "extra tools", "noise")
+PARAPHRASE = "paraphrase"
+ANSWERED = f"{SUITES}/robustness.jsonl"
 NOT_OFFERED = "not_offered_"
 """Put before a name the model can only have from training: it must not work by accident."""
 
@@ -71,15 +80,18 @@ class Robustness(Suite):
     """The held-out cases under changes that should not matter."""
 
     name = "robustness"
-    summary = "your cases with renamed, shuffled and extra tools, and noisy wording"
-    needs = "nothing"
+    summary = "your cases with renamed, shuffled and extra tools, noisy and other wording"
+    needs = "nothing; paraphrase: a teacher that is asked (eval.teacher: live, or name the part)"
 
     def run(self, evaluation: Evaluation, parts: Sequence[str]) -> SuiteRun:
         """Prepare one evaluation for each change."""
-        if unknown := next((part for part in parts if part not in CHANGES), None):
-            known = ", ".join(CHANGES)
+        every = (*CHANGES, PARAPHRASE)
+        if unknown := next((part for part in parts if part not in every), None):
+            known = ", ".join(every)
             raise ConfigError(f"--suite robustness:{unknown}: no such part; it has {known}")
-        return _Run(evaluation, [part for part in CHANGES if not parts or part in parts])
+        live = evaluation.config.eval.teacher == "live"
+        wanted = parts or (every if live else CHANGES)
+        return _Run(evaluation, [part for part in every if part in wanted])
 
 
 class _Run:
@@ -87,29 +99,59 @@ class _Run:
 
     def __init__(self, evaluation: Evaluation, changes: Sequence[str]) -> None:
         self.plain = evaluation
-        self.changed = {change: _disguised(evaluation, change) for change in changes}
+        self.changed = {
+            change: _disguised(evaluation, change) for change in changes if change != PARAPHRASE
+        }
+        self.paraphrases = Paraphrases(evaluation.config) if PARAPHRASE in changes else None
+        self.gaps: dict[str, str] = {}
 
     @property
     def needs_endpoint(self) -> bool:
-        return any(one.needs_endpoint for one in (self.plain, *self.changed.values()))
+        if self.paraphrases and self.paraphrases.owed(self.plain.cases):
+            return True
+        return any(one.needs_endpoint for one in self._parts().values())
+
+    def _parts(self) -> dict[str, Evaluation]:
+        """Return the cases of every part with who answers them."""
+        parts = {UNCHANGED: self.plain, **self.changed}
+        if self.paraphrases:
+            cases, _ = self.paraphrases.reworded(self.plain.cases)
+            parts[PARAPHRASE] = _served(self.plain, cases)
+        return parts
 
     async def ask(self, endpoint: str | None, progress: Progress) -> None:
-        await self.plain.ask(endpoint, progress)
-        for change, evaluation in self.changed.items():
-            await evaluation.ask(endpoint, _named(change, progress))
+        if self.paraphrases and self.paraphrases.owed(self.plain.cases):
+            await self.paraphrases.ask(self.plain.cases, progress)
+            if owed := len(self.paraphrases.owed(self.plain.cases)):
+                self.gaps["teacher"] = f"{owed} texts not reworded: {self.paraphrases.reason}"
+        for part, evaluation in self._parts().items():
+            await evaluation.ask(
+                endpoint, progress if part == UNCHANGED else _named(part, progress)
+            )
+            self.gaps |= {
+                name: f"{part}: {why}"
+                for name, why in evaluation.gaps.items()
+                if name in {one.name for one in _asked(evaluation)}
+            }
 
     def report(self) -> SuiteReport:
-        judged: dict[str, list[Judged]] = {}
-        gaps: dict[str, str] = {}
-        for part, evaluation in {UNCHANGED: self.plain, **self.changed}.items():
-            for candidate in evaluation.candidates:
-                if candidate.model is None:
-                    continue
-                rows = judged.setdefault(candidate.name, [])
-                rows += [_judged(part, one) for one in evaluation.scored(candidate)]
-                if candidate.name in evaluation.gaps:
-                    gaps[candidate.name] = f"{part}: {evaluation.gaps[candidate.name]}"
-        return suite_report("robustness", self.plain.loaded.toolset.hash, judged, gaps, {})
+        scored: dict[str, dict[str, list[Scored]]] = {}
+        for part, evaluation in self._parts().items():
+            for candidate in _asked(evaluation):
+                scored.setdefault(candidate.name, {})[part] = evaluation.scored(candidate)
+        judged = {
+            name: [_judged(part, one) for part, ones in parts.items() for one in ones]
+            for name, parts in scored.items()
+        }
+        made = suite_report("robustness", self.plain.loaded.toolset.hash, judged, self.gaps, {})
+        return made.model_copy(update={"changes": _changes(scored), "notes": self._notes()})
+
+    def _notes(self) -> tuple[str, ...]:
+        if not self.paraphrases:
+            return ()
+        cases, left = self.paraphrases.reworded(self.plain.cases)
+        why = "".join(f"; {count} {reason}" for reason, count in left.most_common())
+        return (f"Paraphrase: {len(cases)} of {len(self.plain.cases)} cases{why}.",)
 
 
 class Disguise(Teacher):
@@ -239,12 +281,37 @@ def _disguised(evaluation: Evaluation, change: str) -> Evaluation:
             disguise=partial(Disguise, change=change, tools=tools),
             trials=1,
         )
-        for one in evaluation.candidates
-        if one.model is not None and one.name != "constrained"  # its decoder knows the old names
+        for one in _asked(evaluation)
     ]
-    return Evaluation(
-        evaluation.config, evaluation.loaded, evaluation.cases, models, f"{SUITES}/robustness.jsonl"
-    )
+    return Evaluation(evaluation.config, evaluation.loaded, evaluation.cases, models, ANSWERED)
+
+
+def _served(evaluation: Evaluation, cases: Sequence[Task]) -> Evaluation:
+    """Return other cases for those who are asked."""
+    models = [replace(one, trials=1) for one in _asked(evaluation)]
+    return Evaluation(evaluation.config, evaluation.loaded, cases, models, ANSWERED)
+
+
+def _asked(evaluation: Evaluation) -> list[Candidate]:
+    return [one for one in evaluation.candidates if one.served]
+
+
+def _changes(
+    scored: Mapping[str, Mapping[str, Sequence[Scored]]],
+) -> dict[str, dict[str, Comparison]]:
+    """Compare every part of every model with its answers to the same cases unchanged."""
+    made = {
+        (part, name): comparison
+        for name, parts in scored.items()
+        for part, ones in parts.items()
+        if part != UNCHANGED and (comparison := compare(ones, parts[UNCHANGED]))
+    }
+    adjusted = holm({f"{part}/{name}": one.p for (part, name), one in made.items()})
+    found: dict[str, dict[str, Comparison]] = {}
+    for (part, name), one in made.items():
+        p = {"p_value": adjusted[f"{part}/{name}"], "cluster_p": None}
+        found.setdefault(part, {})[name] = one.model_copy(update=p)
+    return found
 
 
 def _named(change: str, progress: Progress) -> Progress:
