@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from authoring_world import address, author, garden
-from llmock_world import Mock
+from llmock_world import Mock, environment
 from typer.testing import CliRunner
 
 from distill.cli.main import app
@@ -133,6 +137,30 @@ def test_a_run_that_is_stopped_by_a_fault_keeps_what_it_has_and_goes_on(
         generate(path)
     assert written(path)[: len(partly)] == partly
     assert len(written(path)) > 30
+
+
+def test_ctrl_c_drains_writes_what_there_is_and_exits_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with author(tmp_path) as server:
+        path = garden(tmp_path, address(server))
+        answer = server.answer
+        monkeypatch.setattr(server, "answer", lambda *one: (time.sleep(0.2), answer(*one))[1])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "distill", "tasks", "generate", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
+        )
+        while server.counts.answered < 5:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "brought to their end" in output and "to resume" in output
+    assert 0 < len(written(path)) < 60
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "openai_chat"])
