@@ -64,6 +64,39 @@ class VariantsConfig(Section):
     """Another request, which no tool is for."""
 
 
+class GenerateConfig(Section):
+    """How the teacher writes tasks (`distill tasks generate`)."""
+
+    count: int = Field(default=200, ge=1)
+    """How many tasks are asked for; with a higher number later, what was written is kept."""
+    seed: int = 0
+    """Seed of what is asked for."""
+    kinds: dict[Kind, float] = {}
+    """Kind -> share of the tasks; a usual mix when left out."""
+    personas: tuple[str, ...] = ()
+    """Who asks; a list of its own when left out."""
+    setups: tuple[dict[str, Any], ...] = Field(default=({},), min_length=1)
+    """Keywords of the tool set's `Environment` that tasks start from, taken in turn."""
+    batch: int = Field(default=5, ge=1, le=50)
+    """Tasks written in one request."""
+    max_tokens: int = Field(default=6000, ge=256)
+    """Most output tokens of one answer, in place of `teacher.max_tokens`."""
+    near_duplicates: float = Field(default=0.7, gt=0, le=1)
+    """Similarity (Jaccard, of three-word runs) from which a request is a near-duplicate."""
+    execute: bool | None = None
+    """Let the teacher try the tools while it writes, and refuse tasks whose calls fail. Left out:
+    only where tools are written in Python, so that no API or server is called."""
+    budget_usd: float | None = Field(default=None, gt=0)
+    """Spend limit of writing tasks; apart from `collect.budget_usd`."""
+
+    @model_validator(mode="after")
+    def _shares_are_positive(self) -> GenerateConfig:
+        shares = self.kinds.values()
+        if shares and (min(shares) < 0 or not any(shares)):
+            raise ValueError("the shares of kinds must not be negative, nor all zero")
+        return self
+
+
 class TasksConfig(Section):
     """Which tasks are collected."""
 
@@ -76,6 +109,8 @@ class TasksConfig(Section):
     """Seed of the generator."""
     variants: VariantsConfig = VariantsConfig()
     """Tasks derived from these."""
+    generate: GenerateConfig = GenerateConfig()
+    """How the teacher writes tasks."""
 
 
 class LimitsConfig(Section):
@@ -150,6 +185,11 @@ class CollectConfig(Section):
     """Most assistant turns of one episode; one that needs more ends as turn_limit."""
     tool_timeout_s: float = Field(default=30, gt=0)
     """Seconds before a tool call is reported to the model as timed out."""
+    user: TeacherConfig | None = None
+    """The model that plays the simulated user of tasks that have one: settings as of a teacher,
+    with a price of its own, on the same budget."""
+    simulator: TeacherConfig | None = None
+    """The model behind the tools of a simulated tool set, likewise."""
     budget_usd: float | None = Field(default=None, gt=0)
     """Spend limit of this store, all runs and processes together: the worst case of a call is
     put aside before it is sent, and no call is sent that could pass the limit."""

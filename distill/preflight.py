@@ -90,6 +90,12 @@ def _tasks(config: Config, loaded: LoadedToolSet) -> Iterator[Finding]:
     summary = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     yield Finding("tasks", Level.OK, f"{len(tasks)}: {summary}")
     yield from (Finding("tasks", Level.WARNING, text) for text in _gaps(config, loaded, tasks))
+    if config.collect.simulator is None and loaded.simulation is not None:
+        text = "tools are simulated: set collect.simulator to the model that answers their calls"
+        yield Finding("tool set", Level.FAULT, text)
+    if config.collect.user is None and any(task.user for task in tasks):
+        text = "tasks have a simulated user: set collect.user to the model that plays it"
+        yield Finding("tasks", Level.FAULT, text)
 
 
 def _gaps(config: Config, loaded: LoadedToolSet, tasks: list[Task]) -> Iterator[str]:

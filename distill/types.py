@@ -237,6 +237,19 @@ class Offer(Frozen):
     """Those among them that are not the set's; nothing executes them."""
 
 
+class SimulatedUser(Frozen):
+    """Who goes on speaking after a task's own turns, played by a model (`collect.user`)."""
+
+    goal: str
+    """What the user wants, in the end."""
+    persona: str = ""
+    """Who the user is and how they speak."""
+    facts: dict[str, str] = {}
+    """What the user knows: name -> value, told when it is asked for."""
+    max_turns: int = Field(default=8, ge=1)
+    """Most messages after the task's own."""
+
+
 class Task(Frozen):
     """What the agent is asked to do, turn by turn."""
 
@@ -254,11 +267,17 @@ class Task(Frozen):
     checked."""
     offer: Offer | None = None
     """The tools it is asked with; None: the whole set."""
+    user: SimulatedUser | None = None
+    """Who goes on after `turns`; None: the conversation ends with them. A trace's task holds the
+    turns that were really spoken."""
 
     @property
     def expects(self) -> bool:
-        """Whether every user turn carries an expectation, so that an answer can be judged."""
-        return all(turn.expectation is not None for turn in self.turns)
+        """Whether every user turn carries an expectation, so that an answer can be judged.
+
+        What a simulated user will say is not known, so neither is what is right.
+        """
+        return self.user is None and all(turn.expectation is not None for turn in self.turns)
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -317,6 +336,8 @@ class Outcome(StrEnum):
     TRUNCATED = "truncated"
     REFUSED = "refused"
     TURN_LIMIT = "turn_limit"
+    USER_FAILED = "user_failed"
+    """The simulated user fell out of its role."""
     ERROR = "error"
 
 

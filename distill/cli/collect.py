@@ -107,18 +107,19 @@ def _estimate(console: Console, settings: Config, plan: Plan) -> None:
 
     guess = estimate(settings, plan)
     if guess.measured:
-        _print_estimate(console, guess, f"measured on {guess.measured:,} finished episodes")
+        print_estimate(console, guess, f"measured on {guess.measured:,} finished episodes")
         return
     counted = asyncio.run(count_requests(settings.teacher, plan))
     source = "from the tasks; collect a few with --limit, then it is measured"
     if isinstance(counted, Counted):
         guess = estimate(settings, plan, counted)
-        _print_estimate(console, guess, f"{source}; requests as the provider counts them")
+        print_estimate(console, guess, f"{source}; requests as the provider counts them")
     else:
-        _print_estimate(console, guess, f"{source}; requests by their bytes: {counted}")
+        print_estimate(console, guess, f"{source}; requests by their bytes: {counted}")
 
 
-def _print_estimate(console: Console, guess: Estimate, source: str) -> None:
+def print_estimate(console: Console, guess: Estimate, source: str) -> None:
+    """Print what a run would take, and what that is based on."""
     low, high = guess.low, guess.high
     known = low.usd is not None and high.usd is not None
     time = "unknown; set teacher.limits, or collect a few with --limit"

@@ -21,6 +21,7 @@ from distill.cli.merge import merge
 from distill.cli.review import review
 from distill.cli.score import score
 from distill.cli.serve import serve
+from distill.cli.tasks import tasks
 from distill.cli.tools import tools
 from distill.cli.traces import traces
 from distill.cli.train import train
@@ -29,8 +30,8 @@ from distill.errors import DistillError
 HELP = """Distil an agent's tool calling from a teacher into a small student, and prove it.
 
 Every command takes the same CONFIG, one YAML file per distillation. They are listed in the order
-they are used; `tools` and `traces` import data and look at it. New here? `distill demo` runs them
-all with no key and no GPU.
+they are used; `tools` and `traces` import data and look at it, `tasks` has tasks written. New
+here? `distill demo` runs them all with no key and no GPU.
 """
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ def options(
 
 app.command()(init)
 app.add_typer(tools, name="tools")
+app.add_typer(tasks, name="tasks")
 app.add_typer(traces, name="traces")
 app.command()(check)
 app.command()(collect)

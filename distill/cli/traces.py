@@ -92,6 +92,11 @@ def _conversation(trace: Trace, console: Console) -> None:
     about = f"{trace.key}  task {trace.task.id}  {trace.task.kind}  {trace.outcome}"
     console.print(about, style="bold", markup=False)
     console.print(f"{trace.teacher.model} ({trace.teacher.provider})", markup=False)
+    if trace.user is not None:
+        played = f"user played by {trace.user.teacher.model}, ended: {trace.user.ended or '-'}"
+        console.print("; ".join((played, *trace.user.faults)), markup=False)
+    if trace.simulator is not None:
+        console.print(f"tools simulated by {trace.simulator.teacher.model}", markup=False)
     for message in trace.messages:
         console.print(f"\n{message.role}", style="dim")
         if message.content:

@@ -85,7 +85,12 @@ class Purse:
         self._waiting: list[_Waiting] = []
 
     async def reserve(
-        self, key: str, order: int, messages: Sequence[Message], tools: Sequence[Tool]
+        self,
+        key: str,
+        order: int,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        model: TeacherConfig | None = None,
     ) -> Reservation:
         """Put the worst case of a call aside; wait for room when there is none.
 
@@ -94,18 +99,20 @@ class Purse:
             order: Its place in the run: who began first is served first.
             messages: The conversation that will be sent.
             tools: The tools that will be sent.
+            model: Who is asked; None: the teacher.
 
         Raises:
             BudgetReachedError: There is no room, and there will be none.
             NotSentError: The store cannot be written.
         """
-        worst = worst_case_usd(self.teacher, messages, tools)
+        model = model or self.teacher
+        worst = worst_case_usd(model, messages, tools)
         reservation = Reservation(
             key=key,
             owner=self.owner,
             at=now(),
-            provider=self.teacher.provider,
-            model=self.teacher.model,
+            provider=model.provider,
+            model=model.model,
             reserved_usd=worst,
         )
         place = (order, next(self._tickets))
@@ -168,9 +175,20 @@ class Purse:
 
 
 class MeteredTeacher(Teacher):
-    """The teacher of one episode; each call is reserved before it is sent and booked after it."""
+    """The teacher of one episode; each call is reserved before it is sent and booked after it.
 
-    def __init__(self, teacher: Teacher, purse: Purse, key: str, order: int) -> None:
+    A model that plays another part in the episode is metered alike, by its own `config`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        purse: Purse,
+        key: str,
+        order: int,
+        config: TeacherConfig | None = None,
+    ) -> None:
+        self.config = config
         self.teacher = teacher
         self.purse = purse
         self.key = key
@@ -185,7 +203,7 @@ class MeteredTeacher(Teacher):
             BudgetReachedError: It may not be sent.
             TeacherError: The call failed; it is booked as well.
         """
-        reservation = await self.purse.reserve(self.key, self.order, messages, tools)
+        reservation = await self.purse.reserve(self.key, self.order, messages, tools, self.config)
         begun = time.monotonic()
         try:
             turn = await self.teacher.complete(messages, tools)

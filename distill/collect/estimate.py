@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from distill.collect.counting import Counted
 from distill.collect.plan import Episode, Plan
-from distill.config import Config
+from distill.config import Config, TeacherConfig
 from distill.errors import StoreError
 from distill.teachers import cost_usd
 from distill.teachers.estimate import most_output_tokens, request_bytes
 from distill.traces import LedgerLine, TraceStore
-from distill.types import SystemMessage, Task, Usage, UserMessage
+from distill.types import SystemMessage, Task, Usage, UserMessage, UserTurn
 
 ENOUGH = 10
 """From so many finished episodes on, they are the measure."""
@@ -104,13 +105,20 @@ class _End:
         return 0.0 if self.high or self.prefix < CACHED_FROM else self.prefix
 
 
-def estimate(config: Config, plan: Plan, counted: Counted | None = None) -> Estimate:
+Guess: TypeAlias = Callable[[Config, Plan, Sequence[Episode], bool], Load]
+"""What owed episodes take, by their tasks alone: the low end, or the high one."""
+
+
+def estimate(
+    config: Config, plan: Plan, counted: Counted | None = None, guess: Guess | None = None
+) -> Estimate:
     """Estimate what is left of a plan; a store that cannot be opened counts as an empty one.
 
     Args:
         config: The distillation.
         plan: Its episodes.
         counted: What the provider counts in its requests; None: bytes are counted instead.
+        guess: What stands in for a measure where the tasks do not say what their answers are.
     """
     done, calls = _stored(config, plan)
     owed = [episode for episode in plan.episodes if episode.key not in done]
@@ -118,9 +126,12 @@ def estimate(config: Config, plan: Plan, counted: Counted | None = None) -> Esti
     if len(finished) >= ENOUGH:
         low, high = _measured(finished, len(owed))
     else:
-        ends = [_end(config, plan, counted, high) for high in (False, True)]
-        low, high = (_from_tasks(config, owed, end) for end in ends)
         finished = []
+        if guess is not None:
+            low, high = (guess(config, plan, owed, high) for high in (False, True))
+        else:
+            ends = [_end(config, plan, counted, high) for high in (False, True)]
+            low, high = (_from_tasks(config, owed, end) for end in ends)
     return Estimate(len(owed), low, high, len(finished), _times(config, low, high))
 
 
@@ -194,17 +205,35 @@ def _from_tasks(config: Config, owed: Sequence[Episode], end: _End) -> Load:
 
 
 def _episode(config: Config, task: Task, end: _End) -> Load:
-    total, history = Load(), 0.0
-    for turn in task.turns:
+    total, others, history = Load(), Load(), 0.0
+    behind, user = config.collect.simulator, config.collect.user
+    for turn in (*task.turns, *_simulated(task, end)):
         said = request_bytes((UserMessage(content=turn.content),), ())
         history += said / end.bytes_per_token
+        if user and turn.content == "":
+            others += _other_call(user, history, end)
         calls = turn.expectation.calls if turn.expectation else ()
         steps = len(calls) + 2 if end.high else len({call.step for call in calls}) + 1
+        if behind:
+            others = sum([_other_call(behind, end.prefix + history, end)] * (steps - 1), others)
         for _ in range(min(steps, config.collect.max_steps - round(total.calls))):
             fresh = end.prefix - end.cached + history
             total += _tokens(config, 1, fresh, end.cached, output=end.answer)
             history += end.answer + end.result
-    return total
+    return total + others
+
+
+def _simulated(task: Task, end: _End) -> list[UserTurn]:
+    """Return turns without words for what a simulated user may say."""
+    most = task.user.max_turns if task.user else 0
+    return [UserTurn(content="")] * (most if end.high else min(2, most))
+
+
+def _other_call(model: TeacherConfig, tokens: float, end: _End) -> Load:
+    """Return what a call of a model takes that has another part in the episode."""
+    usage = Usage(input_tokens=round(tokens), output_tokens=round(end.answer))
+    usd = cost_usd(model.model, usage, model.price)
+    return Load(calls=1, fresh=tokens, output=end.answer, usd=usd)
 
 
 def _tokens(

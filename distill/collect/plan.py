@@ -6,6 +6,7 @@ price or the terms is refused here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,7 +15,7 @@ from distill.errors import ConfigError
 from distill.teachers import is_hosted, price_of, teacher_identity
 from distill.toolsets import LoadedToolSet, configured_tasks, load_toolset
 from distill.traces import Owed, episode_key
-from distill.types import Json, Task, digest
+from distill.types import Json, Task, ToolSet, digest
 
 
 @dataclass(frozen=True)
@@ -58,34 +59,80 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
         ToolSetError: The tool set cannot be loaded.
         TaskError: A task is wrong.
     """
-    _check_money_and_terms(config)
+    check_money_and_terms(config)
     loaded = load_toolset(config.toolset_dir)
     tasks = configured_tasks(config, loaded)
-    identity = teacher_identity(config.teacher)
+    _check_user(config, tasks)
+    if loaded.simulation is not None and config.collect.simulator is None:
+        raise ConfigError(
+            f"the tools in {str(loaded.folder)!r} are simulated, and collect.simulator is not set: "
+            f"name the model that answers their calls, with provider, model, base_url as a teacher"
+        )
     toolset_hash = loaded.toolset.hash
     episodes = (
-        Episode(episode_key(task, toolset_hash, identity, sample), task, sample)
+        Episode(episode_key(task, toolset_hash, _asked(config, loaded, task), sample), task, sample)
         for task in tasks
         for sample in range(config.collect.samples)
     )
-    settings = {
-        "toolset.name": loaded.toolset.name,
-        "toolset.hash": toolset_hash,
+    return Plan(loaded, tuple(islice(episodes, limit)), common_settings(config, loaded.toolset))
+
+
+def common_settings(config: Config, toolset: ToolSet) -> dict[str, Json]:
+    """Return what every trace of a store has in common."""
+    identity = teacher_identity(config.teacher)
+    others = {"user": config.collect.user, "simulator": config.collect.simulator}
+    return {
+        "toolset.name": toolset.name,
+        "toolset.hash": toolset.hash,
         **{f"teacher.{name}": value for name, value in identity.items()},
         "collect.max_steps": config.collect.max_steps,
+        **{f"collect.{name}": teacher_identity(one) for name, one in others.items() if one},
     }
-    return Plan(loaded, tuple(islice(episodes, limit)), settings)
 
 
-def _check_money_and_terms(config: Config) -> None:
-    teacher, budget = config.teacher, config.collect.budget_usd
-    if budget is not None and price_of(teacher.model, teacher.price) is None:
+def check_money_and_terms(config: Config) -> None:
+    """Refuse a budget without a price, and a hosted teacher without terms.
+
+    Raises:
+        ConfigError: One of them.
+    """
+    budget = config.collect.budget_usd
+    models = {
+        "teacher": config.teacher,
+        "collect.user": config.collect.user,
+        "collect.simulator": config.collect.simulator,
+    }
+    for key, model in models.items():
+        if model is None:
+            continue
+        if budget is not None and price_of(model.model, model.price) is None:
+            raise ConfigError(
+                f"collect.budget_usd is {budget:g}, but no price is known for {model.model!r}; "
+                f"set {key}.price {{input, output}} in dollars per million tokens"
+            )
+        if is_hosted(model) and not model.terms:
+            raise ConfigError(
+                f"{key}.terms is not set: vendors restrict training on their models' outputs; "
+                f"say in your words why you may, it is stored on every trace"
+            )
+
+
+def _check_user(config: Config, tasks: Iterable[Task]) -> None:
+    first = next((task.id for task in tasks if task.user is not None), None)
+    if first is not None and config.collect.user is None:
         raise ConfigError(
-            f"collect.budget_usd is {budget:g}, but no price is known for {teacher.model!r}; "
-            f"set teacher.price {{input, output}} in dollars per million tokens"
+            f"task {first!r} has a simulated user, and collect.user is not set: name the model "
+            f"that plays it, with provider, model and base_url as for a teacher"
         )
-    if is_hosted(teacher) and not teacher.terms:
-        raise ConfigError(
-            "teacher.terms is not set: vendors restrict training on their models' outputs; "
-            "say in your words why you may, it is stored on every trace"
-        )
+
+
+def _asked(config: Config, loaded: LoadedToolSet, task: Task) -> dict[str, Json]:
+    """Return what decides how an episode goes: the teacher, and the models of other parts in it."""
+    identity = teacher_identity(config.teacher)
+    user, simulator = config.collect.user, config.collect.simulator
+    if task.user is not None and user is not None:
+        identity["user"] = teacher_identity(user)
+    if loaded.simulation is not None and simulator is not None:
+        identity["simulator"] = teacher_identity(simulator)
+        identity["simulation"] = loaded.simulation.digest
+    return identity

@@ -15,15 +15,16 @@ LINE_EVERY_S = 5.0
 
 
 class Display:
-    """An async context in which a `Status` is shown."""
+    """An async context in which a `Status` is shown, under the name of what runs."""
 
-    def __init__(self, status: Status, console: Console) -> None:
+    def __init__(self, status: Status, console: Console, name: str = "collect") -> None:
         self.status = status
+        self.name = name
         self.console = console
         self._announced: str | None = None
         self._shown = ""
         self._bar = Progress(
-            TextColumn("collect"),
+            TextColumn(name),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[words]}"),
@@ -73,7 +74,7 @@ class Display:
                 self._row, total=status.total or None, completed=status.done, words=words
             )
             return
-        line = f"collect: {status.done} of {status.total} done, {words}"
+        line = f"{self.name}: {status.done} of {status.total} done, {words}"
         if status.total and line != self._shown:
             self._shown = line
             self.console.print(line, highlight=False, soft_wrap=True)

@@ -15,14 +15,14 @@ import re
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from distill.collect.budget import BudgetReachedError, MeteredTeacher, NotSentError, Purse
 from distill.collect.plan import Episode, Plan
 from distill.collect.status import Status
 from distill.collect.writer import Left, Writer
-from distill.config import Config
+from distill.config import Config, TeacherConfig
 from distill.episode import run_episode
 from distill.errors import DistillError, StoreError
 from distill.teachers import Failure, Teacher, TeacherError, create_teacher, paced
@@ -50,32 +50,51 @@ async def collect(config: Config, plan: Plan, status: Status) -> None:
         StoreError: The store was collected with other settings, or cannot be written.
         TeacherError: The teacher cannot be used (key, credit, endpoint, request).
     """
-    teacher = paced(
-        create_teacher(config.teacher),
-        config.collect.concurrency,
-        config.teacher.limits.requests,
-        outage_s=OUTAGE_S,
-    )
+    models = {"teacher": config.teacher, **_others(config)}
+    asked = {
+        part: paced(
+            create_teacher(model),
+            config.collect.concurrency,
+            model.limits.requests,
+            outage_s=OUTAGE_S,
+        )
+        for part, model in models.items()
+    }
+    teacher = asked.pop("teacher")
     try:
         with TraceStore.open(config.store_url, create=True) as store:
-            run = Run(config, plan, status, store, teacher)
+            run = Run(config, plan, status, store, teacher, asked)
             run.prepare()
             await run.run()
     finally:
-        await teacher.close()
+        for one in (teacher, *asked.values()):
+            await one.close()
+
+
+def _others(config: Config) -> dict[str, TeacherConfig]:
+    """Return the models that have another part in an episode, by the name of the part."""
+    parts = {"user": config.collect.user, "simulator": config.collect.simulator}
+    return {part: model for part, model in parts.items() if model is not None}
 
 
 class Run:
     """One run of a plan against a store."""
 
     def __init__(
-        self, config: Config, plan: Plan, status: Status, store: TraceStore, teacher: Teacher
+        self,
+        config: Config,
+        plan: Plan,
+        status: Status,
+        store: TraceStore,
+        teacher: Teacher,
+        others: Mapping[str, Teacher] | None = None,
     ) -> None:
         self.config = config
         self.plan = plan
         self.status = status
         self.store = store
         self.teacher = teacher
+        self.others = others or {}
         self.owner = new_owner()
         self.error: DistillError | None = None
         self._owed: deque[Episode] = deque()
@@ -193,6 +212,11 @@ class Run:
     async def _run_episode(self, episode: Episode) -> None:
         order = next(self._begun)
         trace: Trace | None = None
+        models = _others(self.config)
+        others: dict[str, Teacher] = {
+            part: MeteredTeacher(one, self.purse, episode.key, order, models[part])
+            for part, one in self.others.items()
+        }
         try:
             trace = await run_episode(
                 episode.task,
@@ -203,6 +227,8 @@ class Run:
                 config_digest=self.plan.digest,
                 max_steps=self.config.collect.max_steps,
                 tool_timeout_s=self.config.collect.tool_timeout_s,
+                user=others.get("user"),
+                simulator=others.get("simulator"),
             )
             self._finished(trace)
         except NotSentError as stop:

@@ -2,7 +2,9 @@
 
 The user's turns come one after the other; within one, the model answers, its calls are executed
 in order, the results go back, until it answers without calls. What the model does wrong (unknown
-tools, malformed arguments) comes back to it as an error result and is part of the record.
+tools, malformed arguments) comes back to it as an error result and is part of the record. Where the
+task has a simulated user and a model plays it, that one speaks next (see `user`); without a model
+only the task's own turns are played.
 
 The episode keeps no store and decides nothing about money or retries. It is used to collect
 traces from a teacher and to evaluate a served model: both are a `Teacher` to it.
@@ -18,10 +20,13 @@ from functools import cache
 from importlib.metadata import version
 
 import distill
+from distill.episode.reference import reference
+from distill.episode.simulator import ToolSimulator
+from distill.episode.user import UserPlayer
 from distill.errors import DistillError
 from distill.teachers import Failure, Teacher, TeacherError
-from distill.toolsets import LoadedToolSet, ToolRunner
-from distill.traces import TeacherRef, Trace, TurnRecord
+from distill.toolsets import LoadedToolSet, ToolRunner, UnansweredError
+from distill.traces import Trace, TurnRecord, UserEnd
 from distill.types import (
     Json,
     Message,
@@ -32,6 +37,7 @@ from distill.types import (
     Tool,
     Turn,
     UserMessage,
+    UserTurn,
 )
 
 _SDK = {"anthropic": "anthropic", "openai": "openai", "openai_chat": "openai"}
@@ -47,6 +53,8 @@ async def run_episode(
     config_digest: str = "",
     max_steps: int,
     tool_timeout_s: float,
+    user: Teacher | None = None,
+    simulator: Teacher | None = None,
 ) -> Trace:
     """Play one task to its end and return the whole record.
 
@@ -59,23 +67,31 @@ async def run_episode(
         config_digest: Copied to the trace.
         max_steps: Most assistant turns.
         tool_timeout_s: Seconds before a tool call is reported to the model as timed out.
+        user: The model that plays the task's simulated user, paced as well.
+        simulator: The model behind simulated tools, paced as well; None: only calls that were
+            recorded are answered.
 
     Raises:
         TeacherError: The endpoint failed in a way that is not this episode's fault (key, quota,
             throttling or network after all attempts): the episode is owed, not finished.
     """
-    play = _Play(teacher, loaded.toolset.offered(task).tools, max_steps)
+    player = UserPlayer(user, task.user) if user is not None and task.user is not None else None
+    play = _Play(teacher, loaded.toolset.offered(task).tools, max_steps, player)
     if loaded.toolset.system:
         play.messages.append(SystemMessage(content=loaded.toolset.system))
+    behind = ToolSimulator(simulator) if simulator and loaded.simulation else None
+    ask = behind.ask if behind else None
     started = _now()
     error: str | None = None
     changes: dict[str, Json] | None = None
     try:
         # An environment may take its time to set up; the other episodes need not wait for it.
-        runner = await asyncio.to_thread(loaded.runner, task, tool_timeout_s)
+        runner = await asyncio.to_thread(loaded.runner, task, tool_timeout_s, ask)
         try:
             outcome = await play.run(task, runner)
         finally:
+            if behind:
+                behind.close()
             changes = runner.changes()
             runner.close()
     except TeacherError as failed:
@@ -86,16 +102,18 @@ async def run_episode(
         outcome, error = Outcome.ERROR, f"task {task.id!r}: {failed}"
     return Trace(
         key=key,
-        task=task,
+        task=play.spoken(task),
         toolset_name=loaded.toolset.name,
         toolset_hash=loaded.toolset.hash,
-        teacher=_reference(teacher, play.turns),
+        teacher=reference(teacher, play.turns[-1].model if play.turns else ""),
         config_digest=config_digest,
         sample=sample,
         outcome=outcome,
         error=error,
         messages=tuple(play.messages),
         turns=tuple(play.turns),
+        user=player.record(play.ended, play.said) if player else None,
+        simulator=behind.record() if behind else None,
         changes=changes,
         started_at=started,
         finished_at=_now(),
@@ -106,12 +124,21 @@ async def run_episode(
 class _Play:
     """The conversation of one episode as it grows."""
 
-    def __init__(self, teacher: Teacher, tools: Sequence[Tool], max_steps: int) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        tools: Sequence[Tool],
+        max_steps: int,
+        player: UserPlayer | None,
+    ) -> None:
         self.teacher = teacher
         self.tools = tools
         self.max_steps = max_steps
+        self.player = player
         self.messages: list[Message] = []
         self.turns: list[TurnRecord] = []
+        self.said: list[int] = []
+        self.ended: UserEnd | None = None
 
     async def run(self, task: Task, runner: ToolRunner) -> Outcome:
         for user in task.turns:
@@ -119,7 +146,29 @@ class _Play:
             outcome = await self._answer(runner)
             if outcome is not Outcome.COMPLETED:
                 return outcome
-        return Outcome.COMPLETED
+        return await self._go_on(self.player, runner) if self.player else Outcome.COMPLETED
+
+    async def _go_on(self, player: UserPlayer, runner: ToolRunner) -> Outcome:
+        """Let the simulated user speak until it is done, fails, or may not any more."""
+        for _ in range(player.user.max_turns):
+            reply = await player.next(self.messages)
+            if reply.text is not None:
+                self.said.append(len(self.messages))
+                self.messages.append(UserMessage(content=reply.text))
+                outcome = await self._answer(runner)
+                if outcome is not Outcome.COMPLETED:
+                    return outcome
+            if reply.end is not None:
+                self.ended = reply.end
+                done = reply.end in (UserEnd.GOAL, UserEnd.THANKS)
+                return Outcome.COMPLETED if done else Outcome.USER_FAILED
+        self.ended = UserEnd.MAX_TURNS
+        return Outcome.TURN_LIMIT
+
+    def spoken(self, task: Task) -> Task:
+        """Return the task with the turns that the simulated user added."""
+        more = tuple(UserTurn(content=self.messages[n].content or "") for n in self.said)
+        return task.model_copy(update={"turns": task.turns + more})
 
     async def _answer(self, runner: ToolRunner) -> Outcome:
         """Let the model call and be answered until it has nothing more to call."""
@@ -133,33 +182,15 @@ class _Play:
             if not turn.message.tool_calls:
                 return Outcome.COMPLETED
             for call in turn.message.tool_calls:
-                self.messages.append(await runner.call(call))
+                try:
+                    self.messages.append(await runner.call(call))
+                except UnansweredError as failed:
+                    raise failed.cause from None
         return Outcome.TURN_LIMIT
 
     def _record(self, turn: Turn) -> None:
-        self.turns.append(
-            TurnRecord(
-                message=len(self.messages),
-                stop=turn.stop,
-                usage=turn.usage,
-                cost_usd=turn.cost_usd,
-                request_id=turn.request_id,
-                attempts=turn.attempts,
-                latency_s=round(turn.latency_s, 3),
-                model=turn.model,
-            )
-        )
+        self.turns.append(TurnRecord.of(turn, len(self.messages)))
         self.messages.append(turn.message)
-
-
-def _reference(teacher: Teacher, turns: Sequence[TurnRecord]) -> TeacherRef:
-    return TeacherRef(
-        provider=teacher.provider,
-        model=teacher.model,
-        served_model=turns[-1].model if turns else "",
-        terms=teacher.terms,
-        settings=dict(teacher.settings),
-    )
 
 
 @cache

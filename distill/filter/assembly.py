@@ -21,8 +21,8 @@ from distill.filter.pairs import WrongAnswer
 from distill.filter.reviews import STAGE as REVIEW
 from distill.filter.reviews import verdict_of
 from distill.filter.screening import Row, Screened
-from distill.filter.similarity import Nearby
 from distill.filter.split import TEST, TRAIN, VALIDATION, split_families
+from distill.similarity import Nearby
 from distill.traces.reviews import Review
 from distill.types import Kind, Task, Verdict, digest
 

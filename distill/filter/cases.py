@@ -2,7 +2,8 @@
 
 A task that carries its expectations is a case whether or not the teacher solved it; leaving out
 what the teacher failed would flatter everyone. A task without becomes one through a trace that
-passed the checks: its calls are the expected calls, one step for each message that made any.
+passed the checks: its calls are the expected calls, one step for each message that made any. Where
+a user was simulated, the case has the words that it said then.
 """
 
 from __future__ import annotations
@@ -35,8 +36,15 @@ def cases(held_out: Iterable[Task], verified: Mapping[str, tuple[Task, Task]]) -
     for task in held_out:
         if task.expects:
             yield task
-        elif task.id in verified and verified[task.id][0] == task:
+        elif task.id in verified and _asked(verified[task.id][0], task) == task:
             yield verified[task.id][1]
+
+
+def _asked(done: Task, asked: Task) -> Task:
+    """Return the task of a trace as it was asked: without what a simulated user went on to say."""
+    if asked.user is None:
+        return done
+    return done.model_copy(update={"turns": done.turns[: len(asked.turns)]})
 
 
 def case_of(subject: Subject) -> Task:
@@ -46,7 +54,7 @@ def case_of(subject: Subject) -> Task:
         turn if turn.expectation else _expecting(turn, subject, window)
         for turn, window in zip(task.turns, subject.windows, strict=True)
     )
-    return task.model_copy(update={"turns": turns})
+    return task.model_copy(update={"turns": turns, "user": None})
 
 
 def _expecting(turn: UserTurn, subject: Subject, window: range) -> UserTurn:

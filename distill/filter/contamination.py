@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distill.filter.similarity import FEW_WORDS, Nearby, call_mark, request_words, sketch_of
+from distill.similarity import FEW_WORDS, Nearby, call_mark, request_words, sketch_of
 from distill.types import Json, Task, Tool, Verdict
 
 STAGE = "contamination"

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from distill.dataset import Pair
 from distill.filter.examples import plain_message
 from distill.filter.mistakes import Situation, mistaken
-from distill.filter.similarity import fingerprint
 from distill.filter.subject import Subject
 from distill.matching import TurnMatch
+from distill.similarity import fingerprint
 from distill.types import (
     AssistantMessage,
     Example,

@@ -27,14 +27,14 @@ from distill.filter.examples import to_example
 from distill.filter.pairs import WrongAnswer, pair_of, wrong_answer
 from distill.filter.reviews import judge_reviewed
 from distill.filter.sieve import Judgement, Sieve
-from distill.filter.similarity import (
+from distill.filter.subject import Rules, Subject
+from distill.similarity import (
     call_mark,
     conversation_sketch,
     fingerprint,
     request_words,
     sketch_of,
 )
-from distill.filter.subject import Rules, Subject
 from distill.traces import Trace
 from distill.traces.reviews import Review
 from distill.types import AssistantMessage, Example, Json, Task, Tool, Verdict

@@ -6,7 +6,7 @@ calls of one episode. `tool`, `Environment` and `ToolError` are what a `tools.py
 """
 
 from distill.toolsets.arguments import Violation, validate_arguments, violations
-from distill.toolsets.environment import Environment, ToolError, tool
+from distill.toolsets.environment import Environment, ToolError, UnansweredError, tool
 from distill.toolsets.folder import LoadedToolSet, load_module, load_toolset
 from distill.toolsets.runner import ToolRunner
 from distill.toolsets.tasks import configured_tasks, load_tasks
@@ -16,6 +16,7 @@ __all__ = [
     "LoadedToolSet",
     "ToolError",
     "ToolRunner",
+    "UnansweredError",
     "Violation",
     "configured_tasks",
     "load_module",

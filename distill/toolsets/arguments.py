@@ -50,7 +50,12 @@ class Violation(NamedTuple):
 
 def validate_arguments(tool: Tool, arguments: dict[str, Json]) -> str | None:
     """Return the violation that explains most, as a short sentence; None when valid."""
-    error = best_match(_validator(tool).iter_errors(arguments))
+    return violation(tool.parameters, arguments)
+
+
+def violation(schema: Json, value: Json) -> str | None:
+    """Return what a schema has against a value, as a short sentence; None when it is valid."""
+    error = best_match(_compiled(canonical_json(schema)).iter_errors(value))
     return None if error is None else _sentence(error)
 
 
@@ -66,14 +71,20 @@ def violations(tool: Tool, arguments: dict[str, Json]) -> list[Violation]:
 
 def validate_schema(tool: Tool) -> str | None:
     """Return what makes `tool.parameters` an invalid schema of an arguments object, or None."""
+    kind = tool.parameters.get("type")
+    not_object = f"the type of the parameters is {kind!r}, not 'object'"
+    return schema_fault(tool.parameters) or (None if kind == "object" else not_object)
+
+
+def schema_fault(schema: Json) -> str | None:
+    """Return what makes a JSON Schema invalid, or None."""
     try:
         Draft202012Validator.check_schema(
-            tool.parameters, format_checker=Draft202012Validator.FORMAT_CHECKER
+            schema, format_checker=Draft202012Validator.FORMAT_CHECKER
         )
     except SchemaError as error:
         return _sentence(error)
-    kind = tool.parameters.get("type")
-    return None if kind == "object" else f"the type of the parameters is {kind!r}, not 'object'"
+    return None
 
 
 def _validator(tool: Tool) -> Draft202012Validator:

@@ -26,6 +26,18 @@ class ToolError(Exception):
     """Raised inside a tool when it cannot do what was asked; the model sees the message."""
 
 
+class UnansweredError(Exception):
+    """What executes a call could not be asked, which says nothing about the call.
+
+    Attributes:
+        cause: Why; raised to who runs the episode.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 def tool(function: _Function) -> _Function:
     """Mark a function, or a method of an `Environment`, as a tool the model may call."""
     setattr(function, _MARK, True)

@@ -4,7 +4,7 @@
     description: A home and devices hub.
     system: You run a home. Today is Monday, 2 March 2026.
     source: tools.py            # functions marked with @tool, and at most one Environment;
-                                # or openapi.yaml, mcp.yaml, tools.json (see `sources`)
+                                # or openapi.yaml, mcp.yaml, simulated.yaml, tools.json (`sources`)
     tasks: tasks.py             # generate(seed, count), or a tasks.jsonl; may be left out
 
 User code is loaded by path under a name of its own: nothing in the folder is imported by name, and
@@ -32,11 +32,14 @@ from distill.toolsets.arguments import validate_schema
 from distill.toolsets.environment import Environment, is_tool
 from distill.toolsets.functions import FunctionTool, read_function, where
 from distill.toolsets.runner import Executable, NotThere, ToolRunner
-from distill.toolsets.sources import SessionTool, open_source
+from distill.toolsets.sources import Ask, SessionTool, Simulation, open_source
 from distill.toolsets.sources.names import TOOL_NAME
 from distill.types import Frozen, Json, Task, ToolSet
 
 MANIFEST = "toolset.yaml"
+SIMULATED_S = 3600.0
+"""Simulated calls are timed by the model's own limit: waiting for a slot or for money is no fault
+of the tool."""
 
 _loads = itertools.count()
 
@@ -63,7 +66,8 @@ class LoadedToolSet:
     """State that episodes start from and that is compared at their end; Python tool sets only."""
     tasks_path: Path | None
     source: str
-    """The file that says how calls are executed: tools.py, openapi.yaml, mcp.yaml, tools.json."""
+    """The file that says how calls are executed: tools.py, openapi.yaml, mcp.yaml,
+    simulated.yaml, tools.json."""
     session: Callable[[float], Environment] | None = None
     """Opens what an imported tool set needs for one episode, given seconds for each call."""
     names: Mapping[str, str] = field(default_factory=dict)
@@ -72,15 +76,27 @@ class LoadedToolSet:
     """What keeps calls from being executed as things stand: no server, a variable that is not
     set."""
 
-    def runner(self, task: Task, timeout_s: float = 30) -> ToolRunner:
+    simulation: Simulation | None = None
+    """How a model answers the calls; None: the tools are real, or recorded."""
+
+    def runner(self, task: Task, timeout_s: float = 30, ask: Ask | None = None) -> ToolRunner:
         """Start the tools for one episode of `task`.
+
+        Args:
+            task: What the tools are set up for.
+            timeout_s: Seconds before a call is given up.
+            ask: Asks the model behind simulated tools; None: only recorded calls are answered.
 
         Raises:
             TaskError: The environment refuses the task's setup.
         """
         opened: Callable[..., Environment] | None = self.environment
-        if self.session is not None:
-            opened = partial(_open_session, self.session, timeout_s)
+        if self.simulation is not None and ask is not None:
+            opened = partial(self.simulation.open, ask)
+            timeout_s = SIMULATED_S
+        elif self.session is not None:
+            takes_setup = self.simulation is not None
+            opened = partial(_open_session, self.session, timeout_s, takes_setup)
         offered = self.toolset.offered(task).tools
         functions = {
             tool.name: self.functions[tool.name]
@@ -118,7 +134,13 @@ def load_toolset(folder: str | Path) -> LoadedToolSet:
         return _with_tools(replace(loaded, environment=environment), functions)
     opened = open_source(source)
     return _with_tools(
-        replace(loaded, session=opened.session, names=opened.snapshot.names, gaps=opened.gaps),
+        replace(
+            loaded,
+            session=opened.session,
+            names=opened.snapshot.names,
+            gaps=opened.gaps,
+            simulation=opened.simulation,
+        ),
         {tool.name: SessionTool(tool) for tool in opened.snapshot.tools},
     )
 
@@ -130,9 +152,9 @@ def _with_tools(loaded: LoadedToolSet, functions: Mapping[str, Executable]) -> L
 
 
 def _open_session(
-    session: Callable[[float], Environment], timeout_s: float, **setup: Json
+    session: Callable[[float], Environment], timeout_s: float, takes_setup: bool, **setup: Json
 ) -> Environment:
-    if setup:
+    if setup and not takes_setup:
         raise TypeError("a server takes no setup")
     return session(timeout_s)
 

@@ -26,7 +26,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from distill.errors import TaskError, ToolSetError
 from distill.toolsets.arguments import validate_arguments
-from distill.toolsets.environment import Environment, ToolError
+from distill.toolsets.environment import Environment, ToolError, UnansweredError
 from distill.toolsets.state import diff
 from distill.types import Json, Task, Tool, ToolCall, ToolMessage
 
@@ -136,7 +136,7 @@ class ToolRunner:
             content = _json(self._invoke(function, arguments))
         except ToolError as error:
             return _error(call, str(error))
-        except ToolSetError:
+        except (ToolSetError, UnansweredError):
             raise  # no answer of a tool: the episode would teach what a broken set-up looks like
         except (Exception, SystemExit) as error:
             return _error(call, _first(error))

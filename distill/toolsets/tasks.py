@@ -52,7 +52,7 @@ def load_tasks(loaded: LoadedToolSet, path: Path | None, count: int, seed: int) 
     if path is None:
         raise TaskError(
             f"{loaded.folder / 'toolset.yaml'}: names no tasks; add `tasks: tasks.jsonl`, "
-            "or set tasks.path in the config"
+            "set tasks.path in the config, or have them written: distill tasks generate"
         )
     source = _generated(path, seed, count) if path.suffix == ".py" else _read(path)
     tasks: dict[str, Task] = {}
@@ -117,7 +117,7 @@ def _unknown_parameter(tool: Tool, call: ExpectedCall) -> str | None:
 
 def _check_state(loaded: LoadedToolSet, task: Task) -> str | None:
     if loaded.environment is None:
-        if task.setup or task.end_state is not None:
+        if (task.setup and loaded.simulation is None) or task.end_state is not None:
             return "it has a setup or an end state, but the tool set has no Environment"
         return None
     try:

@@ -10,8 +10,8 @@
 
 A variant says what is right as its task did, so that the filter judges the teacher's answer, and
 belongs to the family of its task, so that no split separates them. Only tasks of one user turn that
-expect calls have variants; which of them get one depends on the seed alone. Nothing is reworded
-but by leaving words out.
+expect calls have variants, and none with a simulated user; which of them get one depends on the
+seed alone. Nothing is reworded but by leaving words out.
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ def _usable(task: Task) -> bool:
         and expectation.action == "call"
         and not task.faults
         and task.offer is None
+        and task.user is None
     )
 
 

@@ -5,9 +5,12 @@ from distill.traces.store import Counts, Owed, TraceStore
 from distill.traces.trace import (
     LedgerLine,
     Reservation,
+    SimulatorRecord,
     TeacherRef,
     Trace,
     TurnRecord,
+    UserEnd,
+    UserRecord,
     episode_key,
 )
 
@@ -17,9 +20,12 @@ __all__ = [
     "Money",
     "Owed",
     "Reservation",
+    "SimulatorRecord",
     "TeacherRef",
     "Trace",
     "TraceStore",
     "TurnRecord",
+    "UserEnd",
+    "UserRecord",
     "episode_key",
 ]

@@ -69,7 +69,7 @@ def _once(traces: Iterable[Trace]) -> Iterator[Json]:
     for trace in traces:
         if trace.task.id not in seen:
             seen.add(trace.task.id)
-            yield trace.task.model_dump(mode="json", exclude_defaults=True)
+            yield trace.asked.model_dump(mode="json", exclude_defaults=True)
 
 
 _FORMATS: dict[str, Callable[[TraceStore], Iterator[Json]]] = {

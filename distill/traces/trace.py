@@ -17,6 +17,7 @@ A shortened trace, as `TraceStore` keeps it:
 from __future__ import annotations
 
 import secrets
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import Field
@@ -29,6 +30,7 @@ from distill.types import (
     StopReason,
     Task,
     ToolCall,
+    Turn,
     Usage,
     digest,
 )
@@ -61,6 +63,57 @@ class TurnRecord(Frozen):
     model: str = ""
     """The model that was served."""
 
+    @classmethod
+    def of(cls, turn: Turn, message: int) -> TurnRecord:
+        """Return the record of an answer."""
+        return cls(
+            message=message,
+            stop=turn.stop,
+            usage=turn.usage,
+            cost_usd=turn.cost_usd,
+            request_id=turn.request_id,
+            attempts=turn.attempts,
+            latency_s=round(turn.latency_s, 3),
+            model=turn.model,
+        )
+
+
+class UserEnd(StrEnum):
+    """Why a simulated user spoke no more; the last four are its faults."""
+
+    GOAL = "goal"
+    THANKS = "thanks"
+    MAX_TURNS = "max_turns"
+    LEAK = "leak"
+    ROLE_SWAP = "role_swap"
+    REPEATS = "repeats"
+    EMPTY = "empty"
+
+
+class UserRecord(Frozen):
+    """The simulated user of an episode: who played it, and how that went."""
+
+    teacher: TeacherRef
+    """The model that played it."""
+    ended: UserEnd | None
+    """None: the episode ended before."""
+    said: tuple[int, ...] = ()
+    """Indices of its messages in `Trace.messages`; the other user messages are the task's."""
+    calls: tuple[TurnRecord, ...] = ()
+    """The accounting of its answers; `message` is the index at which one was to stand."""
+    faults: tuple[str, ...] = ()
+    """Answers it was asked to give again, each with what was wrong."""
+
+
+class SimulatorRecord(Frozen):
+    """The model that made up the results of simulated tools."""
+
+    teacher: TeacherRef
+    calls: int
+    """How often it answered; a call that was recorded or made before is not asked about."""
+    cost_usd: float | None
+    """None: the price of an answer is unknown."""
+
 
 class Trace(Frozen):
     """The record of one episode, from the first message to its outcome."""
@@ -82,6 +135,10 @@ class Trace(Frozen):
     """The conversation, the system message first when the tool set has one."""
     turns: tuple[TurnRecord, ...] = ()
     """One record per assistant message, in order."""
+    user: UserRecord | None = None
+    """The simulated user; None: the task has none."""
+    simulator: SimulatorRecord | None = None
+    """The model behind simulated tools; None: no result was made up."""
     changes: dict[str, Json] | None = None
     """What the tools changed: JSON pointer -> new value, None: removed. None: never started."""
     started_at: str
@@ -92,13 +149,21 @@ class Trace(Frozen):
     """Versions of distill, Python and the SDK that was used."""
 
     @property
+    def asked(self) -> Task:
+        """The task without the turns that a simulated user added."""
+        if self.user is None:
+            return self.task
+        own = len(self.task.turns) - len(self.user.said)
+        return self.task.model_copy(update={"turns": self.task.turns[:own]})
+
+    @property
     def usage(self) -> Usage:
         """Tokens of the whole episode."""
         return sum((turn.usage for turn in self.turns), Usage())
 
     @property
     def cost_usd(self) -> float | None:
-        """Cost of the whole episode; None when the price of a turn is unknown."""
+        """Cost of the teacher's turns; None when the price of one is unknown."""
         costs = [turn.cost_usd for turn in self.turns]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 

@@ -15,7 +15,7 @@ LAYERS = [
     {"types"},
     {"proportion"},
     {"audit", "calibration"},
-    {"config", "chat", "dataset", "results"},
+    {"config", "chat", "dataset", "results", "similarity"},
     {"toolsets", "teachers", "traces", "student", "matching"},
     {"episode", "judge"},
     {

@@ -19,7 +19,7 @@ from distill.filter.contamination import Suite, Suites, leaks, suites
 from distill.filter.drift import Drift
 from distill.filter.privacy import PERSONAL, SECRET, found_in, masked
 from distill.filter.screening import screen
-from distill.filter.similarity import Nearby, request_words, sketch_of
+from distill.similarity import Nearby, request_words, sketch_of
 from distill.toolsets import load_toolset
 from distill.types import Expectation, Offer, Tool, ToolSet
 

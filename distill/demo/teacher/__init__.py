@@ -12,6 +12,9 @@ differently each time, with the mistakes models make at a seeded rate.
     plan.py        what a right answer to one user turn consists of
     mistakes.py    how a plan goes wrong; one function a kind
     phrases.py     the wording
+    author.py      tasks it writes itself, when it is asked to
+    caller.py      the part of a simulated user
+    backend.py     the results of simulated tools
 
 Nothing outside `distill.demo` knows about it: it is reached by `teacher.base_url` like any other.
 """

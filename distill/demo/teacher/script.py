@@ -13,6 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from distill.demo.teacher import phrases
+from distill.demo.teacher.author import SUBMIT, Author
+from distill.demo.teacher.backend import is_backend, respond
+from distill.demo.teacher.caller import plays_user, speak
 from distill.demo.teacher.mistakes import Mistake, mistake_of
 from distill.demo.teacher.plan import Plan, PlannedCall, Scene, right_plan
 from distill.demo.teacher.rewording import is_rewording, reworded
@@ -71,6 +74,7 @@ class Script:
         self._error_rate = error_rate
         self._plans: dict[str, tuple[list[Plan], Mistake | None]] = {}
         self._by_opening: dict[str, list[Task]] = {}
+        self._author = Author(toolset, tasks, seed, error_rate)
         for task in tasks:
             self._by_opening.setdefault(task.turns[0].content.strip(), []).append(task)
 
@@ -81,6 +85,12 @@ class Script:
             messages: The conversation so far.
             offered: Names of the tools the request offers.
         """
+        if SUBMIT in offered:
+            return self._author.answer(messages)
+        if is_backend(messages):
+            return respond(messages, self._seed, self._error_rate)
+        if plays_user(messages):
+            return speak(messages, self._seed, self._error_rate)
         said = [m.content.strip() for m in messages if isinstance(m, UserMessage)]
         if is_rewording(messages):
             return AssistantMessage(content=reworded(messages, self._rng(said, "reworded")))

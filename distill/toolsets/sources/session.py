@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill.toolsets.environment import Environment
 from distill.toolsets.sources.snapshot import Snapshot
 from distill.types import Json, Tool
+
+if TYPE_CHECKING:
+    from distill.toolsets.sources.simulated import Simulation
 
 
 class Session(Environment):
@@ -50,3 +53,5 @@ class Source:
     """Opens a session, given seconds for each call."""
     gaps: tuple[str, ...] = ()
     """What keeps calls from being executed as things stand."""
+    simulation: Simulation | None = None
+    """How a model answers the calls, while traces are collected."""
