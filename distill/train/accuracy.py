@@ -47,16 +47,21 @@ class Exam:
 
     def accuracy(self, model: Any) -> float:
         """Return the share of turns answered as the teacher did."""
-        right = 0
+        marks = self.marks(model)
+        return sum(marks) / len(marks)
+
+    def marks(self, model: Any) -> list[bool]:
+        """Return which turns were answered as the teacher did, always in the same order."""
+        marks = []
         with answering(model):
             for start in range(0, len(self._samples), _BATCH):
                 batch = self._samples[start : start + _BATCH]
                 answers = self._answers(model, batch)
-                right += sum(
+                marks += [
                     self._agree(answer, sample.ids[sample.weights > 0].tolist())
                     for answer, sample in zip(answers, batch, strict=True)
-                )
-        return right / len(self._samples)
+                ]
+        return marks
 
     def _answers(self, model: Any, batch: Sequence[Sample]) -> list[list[int]]:
         prompts = [torch.from_numpy(s.ids[s.weights == 0].astype(np.int64)) for s in batch]
