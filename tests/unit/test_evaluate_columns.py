@@ -14,8 +14,8 @@ from distill.errors import ConfigError
 from distill.evaluate import runner
 from distill.evaluate.runner import prepare
 from distill.evaluate.suites import questions
+from distill.evaluate.suites.disguise import CHANGES, Disguise, noisy
 from distill.evaluate.suites.registry import chosen, prepared
-from distill.evaluate.suites.robustness import CHANGES, Disguise, noisy
 from distill.evaluate.summary import summarise
 from distill.types import (
     AssistantMessage,
