@@ -28,11 +28,19 @@ from distill.evaluate.suites.base import Suite, SuiteRun
 from distill.evaluate.suites.disguise import CHANGES, Disguise
 from distill.evaluate.suites.paraphrase import Paraphrases
 from distill.evaluate.suites.questions import Judged, suite_report
+from distill.evaluate.verdict import SIGNIFICANT
 from distill.results import SUITES, Comparison, SuiteReport
 from distill.types import Task, Verdict, digest
 
 UNCHANGED = "unchanged"
 PARAPHRASE = "paraphrase"
+REMEDIES = {
+    "renamed tools": "filter.augment.mask_names",
+    "renamed parameters": "filter.augment.mask_names",
+    "shuffled tools": "filter.augment.shuffle_tools",
+    "extra tools": "filter.augment.distractors",
+}
+"""Part -> the setting that puts such changes into the training data."""
 ANSWERED = f"{SUITES}/robustness.jsonl"
 
 
@@ -104,9 +112,11 @@ class _Run:
             for name, parts in scored.items()
         }
         made = suite_report("robustness", self.plain.loaded.toolset.hash, judged, self.gaps, {})
-        return made.model_copy(update={"changes": _changes(scored), "notes": self._notes()})
+        changes = _changes(scored)
+        notes = (*self._left_out(), *_remedies(changes))
+        return made.model_copy(update={"changes": changes, "notes": notes})
 
-    def _notes(self) -> tuple[str, ...]:
+    def _left_out(self) -> tuple[str, ...]:
         if not self.paraphrases:
             return ()
         cases, left = self.paraphrases.reworded(self.plain.cases)
@@ -154,6 +164,17 @@ def _changes(
         p = {"p_value": adjusted[f"{part}/{name}"], "cluster_p": None}
         found.setdefault(part, {})[name] = one.model_copy(update=p)
     return found
+
+
+def _remedies(changes: Mapping[str, Mapping[str, Comparison]]) -> list[str]:
+    """Return what training can do about the changes that surely cost the student something."""
+    lost = [
+        part
+        for part, models in changes.items()
+        if (one := models.get("student")) and one.difference < 0 and one.p < SIGNIFICANT
+    ]
+    keys = dict.fromkeys(REMEDIES[part] for part in lost if part in REMEDIES)
+    return [f"{' and '.join(keys)} would train the student on such changes."] if keys else []
 
 
 def _named(change: str, progress: Progress) -> Progress:
