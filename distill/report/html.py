@@ -102,6 +102,7 @@ def render(report: Report, curve: Plot | None, learnt: Learning | None = None) -
         "words": words,
         "points": points,
         "p_value": p_value,
+        "short_p": short_p,
         "dollars": dollars,
         "opening": opening,
     }
@@ -146,6 +147,11 @@ def points(share: float) -> str:
 def p_value(p: float) -> str:
     """Return a p-value as it stands after the letter."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def short_p(p: float) -> str:
+    """Return a p-value as it stands in a column of them."""
+    return p_value(p).removeprefix("= ")
 
 
 def dollars(value: float | None) -> str:

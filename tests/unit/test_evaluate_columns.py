@@ -14,8 +14,8 @@ from distill.errors import ConfigError
 from distill.evaluate import runner
 from distill.evaluate.runner import prepare
 from distill.evaluate.suites import questions
+from distill.evaluate.suites.disguise import CHANGES, Disguise, noisy
 from distill.evaluate.suites.registry import chosen, prepared
-from distill.evaluate.suites.robustness import CHANGES, Disguise, noisy
 from distill.evaluate.summary import summarise
 from distill.types import (
     AssistantMessage,
@@ -237,11 +237,21 @@ async def test_a_model_that_reads_is_robust_and_one_by_heart_is_not(tmp_path, as
     assert report.versus_base["renamed tools"].wins == 6
     assert report.changes["renamed tools"]["base"].difference == -1.0
     assert report.changes["renamed tools"]["student"].difference == 0.0
-    assert report.notes == (), "no teacher is asked to reword anything"
+    assert report.notes == (), "the student loses nothing, and no teacher reworded anything"
     names = [tuple(tool.name for tool in tools) for _, tools in models["student"].seen]
     assert any("convert_currency" in seen for seen in names)
     again = prepared(chosen(["robustness"]), prepare(config))[0]
     assert not again.needs_endpoint, "its answers are kept like all others"
+
+
+async def test_a_student_by_heart_is_told_what_would_help(tmp_path, asked):
+    config = workspace(tmp_path, [lamp(n) for n in range(12)])
+    evaluation = prepare(config, only=["student"])
+    (run,) = prepared(chosen(["robustness"]), evaluation)
+    await run.ask(URL, quiet)
+    assert run.report().notes == (
+        "filter.augment.mask_names would train the student on such changes.",
+    ), "it keeps its tools by heart, not their order"
 
 
 async def test_a_disguise_changes_the_whole_conversation_and_back(tmp_path):
