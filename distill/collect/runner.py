@@ -52,12 +52,7 @@ async def collect(config: Config, plan: Plan, status: Status) -> None:
     """
     models = {"teacher": config.teacher, **_others(config)}
     asked = {
-        part: paced(
-            create_teacher(model),
-            config.collect.concurrency,
-            model.limits.requests,
-            outage_s=OUTAGE_S,
-        )
+        part: paced(create_teacher(model), config.collect.concurrency, OUTAGE_S)
         for part, model in models.items()
     }
     teacher = asked.pop("teacher")

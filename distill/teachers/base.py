@@ -76,6 +76,8 @@ class Teacher(ABC):
     """Request settings that shape the answers."""
     account: tuple[str, ...] = ()
     """What a rate limit is shared by: provider, endpoint, key, model class; empty: nothing is."""
+    requests_per_minute: float | None = None
+    """The account's limit, where it is known."""
 
     @property
     def name(self) -> str:

@@ -79,23 +79,17 @@ class PacedTeacher(Teacher):
         await self.teacher.close()
 
 
-def paced(
-    teacher: Teacher,
-    concurrency: int,
-    requests_per_minute: float | None = None,
-    outage_s: float = 0.0,
-) -> PacedTeacher:
+def paced(teacher: Teacher, concurrency: int, outage_s: float = 0.0) -> PacedTeacher:
     """Put `teacher` behind the gate of its account.
 
     Args:
-        teacher: Those of one account and model class share a gate.
+        teacher: Those of one account and model class share a gate, and the first one's limit.
         concurrency: Most calls in flight; of several, the largest counts.
-        requests_per_minute: The account's limit, where it is known; of several, the first counts.
         outage_s: See `PacedTeacher`.
     """
     gate = _gates.get(teacher.account) if teacher.account else None
     if gate is None:
-        gate = Gate(concurrency, (requests_per_minute or math.inf) / 60.0)
+        gate = Gate(concurrency, (teacher.requests_per_minute or math.inf) / 60.0)
         if teacher.account:
             _gates[teacher.account] = gate
     gate.ceiling = max(gate.ceiling, concurrency)

@@ -67,6 +67,7 @@ class SdkTeacher(Teacher):
         self.settings = teacher_settings(config)
         key = config.api_key_env or ("" if config.base_url else self.key_env)
         self.account = (config.provider, config.base_url or "", key, undated(config.model))
+        self.requests_per_minute = config.limits.requests
         self._client = self.client_type(
             api_key=api_key(config, self.key_env),
             base_url=config.base_url,

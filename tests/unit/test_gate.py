@@ -179,7 +179,8 @@ def test_a_limit_on_calls_in_flight_is_used_too():
 def test_a_known_limit_is_kept_to_from_the_first_call():
     async def main() -> None:
         server = Server(Bucket(2, 2), quick)
-        await ask_all(paced(server, 64, requests_per_minute=120), 120, 64)
+        server.requests_per_minute = 120
+        await ask_all(paced(server, 64), 120, 64)
         assert server.calls == 120
         assert now() <= 60
 
@@ -189,7 +190,8 @@ def test_a_known_limit_is_kept_to_from_the_first_call():
 def test_a_known_limit_holds_after_a_pause_too():
     async def main() -> None:
         server = Server(lambda number: throttle(10) if number == 20 else None, quick)
-        await ask_all(paced(server, 64, requests_per_minute=120), 120, 64)
+        server.requests_per_minute = 120
+        await ask_all(paced(server, 64), 120, 64)
         assert 59 <= now() <= 63
 
     virtually(main)

@@ -183,6 +183,11 @@ def test_teachers_of_one_account_and_model_share_a_gate_and_others_do_not(
         assert paced(teacher(**({"model": "claude-haiku-4-5"} | other)), 4).gate is not first.gate
 
 
+def test_a_configured_limit_is_the_gates():
+    gate = paced(teacher(limits={"requests": 30}), 4).gate
+    assert gate.most == 0.5
+
+
 def test_a_gate_is_forgotten_with_its_last_teacher():
     assert paced(teacher(), 50).gate.ceiling == 50
     assert paced(teacher(), 4).gate.ceiling == 4
