@@ -6,9 +6,9 @@ are on rates, though: from the first refusal on the gate keeps a rate as well.
 
     refusal   nobody sends before the instant it names (Retry-After) or, when it names none, before
               a pause that grows as long as nothing gets through
-    after it  one probe, then the rate: what got through since the last pause, at least 80% of what
+    after it  one probe, then the rate: what got through since the last pause, at least 90% of what
               was believed (multiplicative decrease). It grows with the time nothing is refused,
-              hardly at first, by a fifth after three seconds, half after five, double after seven
+              hardly at first, by a third after three seconds, to double after five
     refill    what a limit refills while we pause is caught up, at four times the rate
     burst     a probe is refused although the server's wait is over: then it was not our rate, and
               the decrease is taken back; more probes are sent, so that the burst is over soon
@@ -28,10 +28,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 START_SLOTS = 20
-GROWTH = 0.02
+GROWTH = 0.04
 """Share of the rate that is added, times the square of the seconds without a refusal."""
-DECREASE = 0.8
+DECREASE = 0.9
 """Least share of the rate that a refusal leaves."""
+SURE = 2
+"""Measurements before one alone is doubted: the first counts an allowance that was saved up."""
 CATCH_UP = 4.0
 """So many times the rate is sent while there is something to catch up."""
 LONGEST_CATCH_UP_S = 60.0
@@ -86,8 +88,9 @@ class Gate:
         self._last = -math.inf
         self._stretch: _Stretch | None = None
         self._empty = 0
-        # The rate at the last pause; None: nothing is known about it.
+        # The rate at the last pause (None: nothing is known), and how often it was measured.
         self._base: float | None = most if math.isfinite(most) else None
+        self._measured = 0 if self._base is None else SURE
         self._due = 0.0
         self._fastest = math.inf
         self._proven = 0.0
@@ -98,7 +101,8 @@ class Gate:
         if self._base is None or self._stretch is None:
             return self.most
         clean = max(0.0, now() - self._stretch.since)
-        return min(self.most, self._base * (1.0 + GROWTH * clean**2))
+        growth = 1.0 + GROWTH * clean**2 if self._measured else 2.0 ** min(clean, 60.0)
+        return min(self.most, self._base * growth)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
@@ -217,15 +221,17 @@ class Gate:
         """Take what got through since the last pause for the rate.
 
         Of a limit that refills steadily this is exact: it was used up at the end of both pauses.
+        When nothing got through at all it is a guess, which doubles every second.
         """
         self._fastest = self.rate
         self._proven = stretch.passed / max(refused_at - stretch.since, 1e-3)
         measured = max(1, stretch.passed) / max(now() - stretch.since, 1e-3)
         behind = 0.0
-        if self._base is not None:
+        if self._base is not None and self._measured >= SURE:
             measured = min(self._fastest, max(measured, DECREASE * self._base))
             behind = max(0.0, refused_at - self._due)
         self._base = measured
+        self._measured += stretch.passed > 0
         self._due = min(self._not_before, refused_at + 1.0 / measured) - KEPT * behind
 
 

@@ -44,15 +44,17 @@ def now() -> float:
 
 
 class Server(Teacher):
-    """Answers after `latency`; `fault` decides whether a call fails."""
+    """Answers after `latency` seconds; `fault` decides whether a call fails, after `refusal`."""
 
     def __init__(
         self,
         fault: Callable[[int], TeacherError | None] = lambda _: None,
         latency: Callable[[], float] = lambda: 0.2,
+        refusal: Callable[[], float] = lambda: 0.01,
     ) -> None:
         self.fault = fault
         self.latency = latency
+        self.refusal = refusal
         self.calls = 0
         self.inside = 0
         self.peak = 0
@@ -66,7 +68,7 @@ class Server(Teacher):
         self.peak = max(self.peak, self.inside)
         try:
             error = self.fault(number)
-            await asyncio.sleep(0.01 if error else self.latency())
+            await asyncio.sleep(self.refusal() if error else self.latency())
             if error:
                 raise error
         finally:
