@@ -55,6 +55,7 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from distill.student.render import Sample
+from distill.train import attention
 from distill.train.attention import ALIGNMENT
 from distill.train.lora import lora_config
 from distill.train.model import prepare
@@ -430,6 +431,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file to keep the results in as they come")
     parser.add_argument("--steps", type=int, default=4, help="timed steps of ours")
     parser.add_argument("--row-tokens", type=int, default=24576)
+    parser.add_argument("--workloads", help="names of those to run, with commas; all if left out")
+    parser.add_argument("--only", help="ours, trl_default or trl_best; all if left out")
+    parser.add_argument("--tiles", type=Path, help="FlexAttention's kernel options, as JSON")
     parser.add_argument("--toy", action="store_true", help="a small model on the CPU")
     options = parser.parse_args()
     logging.set_verbosity_error()
@@ -440,11 +444,16 @@ def main() -> None:
     works = [Workload(*shape) for shape in shapes]
     if not options.toy:
         works.insert(1, ToolTurns())
+    if options.workloads:
+        works = [work for work in works if work.name in options.workloads.split(",")]
+    if options.tiles:
+        attention.KERNEL = json.loads(options.tiles.read_text())
     began = time.perf_counter()
     result: dict[str, Any] = {
         "device": "cpu" if options.toy else torch.cuda.get_device_name(0),
         "shape": "toy" if options.toy else "Qwen2.5-7B",
         "versions": {n: metadata.version(n) for n in ("torch", "transformers", "trl", "peft")},
+        "kernel_options": attention.KERNEL,
         "workloads": {},
         "skipped": {
             name: "not installed" for name in ("unsloth", "axolotl", "llamafactory")
@@ -457,7 +466,10 @@ def main() -> None:
     print(f"{'workload':>14} {'':12}{'s a step':>10}{'tokens/s':>10}{'GiB':>8}")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, folder)
-        plan = [(work, *section) for work in works for section in sections]
+        plan = [
+            (work, *section) for work in works for section in sections
+            if options.only in (None, section[0])
+        ]  # fmt: skip
         for work, name, measure in plan:
             entry = result["workloads"].setdefault(work.name, {})
             if time.perf_counter() - began > options.budget:

@@ -1,12 +1,15 @@
 """How fast FlexAttention goes over a trie row, by the sizes of its tiles.
 
 One layer of Qwen2.5-7B (28 query heads, 4 KV heads, 128 wide, bf16), forward and
-backward, over the row of a workload: FLOP/s count the visible pairs only. Beside it, torch's own
-causal FlashAttention over one of the samples alone. Needs a GPU.
+backward, over the row of a workload: FLOP/s count the visible pairs only. Beside it, torch's
+FlashAttention and cuDNN kernels, causal over one of the samples alone, and the own tokens of all
+over what they share (no mask; what a cascade merged by log-sum-exp would leave to them). Needs a
+GPU.
 
-    python benchmarks/trie_attention.py --budget 120
+    python benchmarks/trie_attention.py --budget 120 --best tiles.json
 
-Prints a table; the last line is one JSON object.
+Prints a table; the last line is one JSON object. --best keeps the fastest tiles of each pass, for
+`train_speed.py --tiles`.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 
 from distill.student.render import Sample
@@ -27,29 +32,26 @@ from distill.train.attention import ALIGNMENT, TrieMask
 from distill.train.trie import pack, padded
 
 HEADS, KV_HEADS, WIDTH = 28, 4, 128
-VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "fwd 128x128": {
-        "fwd_BLOCK_M": 128, "fwd_BLOCK_N": 128, "fwd_num_warps": 8, "fwd_num_stages": 2,
-    },
-    "fwd 128x64": {"fwd_BLOCK_M": 128, "fwd_BLOCK_N": 64, "fwd_num_warps": 8, "fwd_num_stages": 3},
-    "fwd 128x64, 4 warps": {
-        "fwd_BLOCK_M": 128, "fwd_BLOCK_N": 64, "fwd_num_warps": 4, "fwd_num_stages": 3,
-    },
-    "bwd 64, 128": {
-        "bwd_BLOCK_M1": 64, "bwd_BLOCK_N1": 128, "bwd_BLOCK_M2": 128, "bwd_BLOCK_N2": 64,
-        "bwd_num_warps": 8, "bwd_num_stages": 3,
-    },
-    "bwd 64, 64": {
-        "bwd_BLOCK_M1": 64, "bwd_BLOCK_N1": 64, "bwd_BLOCK_M2": 64, "bwd_BLOCK_N2": 64,
-        "bwd_num_warps": 4, "bwd_num_stages": 3,
-    },
-    "bwd 32, 128": {
-        "bwd_BLOCK_M1": 32, "bwd_BLOCK_N1": 128, "bwd_BLOCK_M2": 128, "bwd_BLOCK_N2": 32,
-        "bwd_num_warps": 4, "bwd_num_stages": 3,
-    },
-    "prescaled": {"PRESCALE_QK": True},
+FORWARD: dict[str, dict[str, Any]] = {
+    f"fwd {m}x{n} w{warps} s{stages}": {
+        "fwd_BLOCK_M": m, "fwd_BLOCK_N": n, "fwd_num_warps": warps, "fwd_num_stages": stages,
+    }
+    for m, n, warps, stages in (
+        (128, 128, 8, 2), (128, 64, 8, 3), (128, 64, 4, 3), (128, 128, 8, 3), (64, 64, 4, 3),
+    )
 }  # fmt: skip
+BACKWARD: dict[str, dict[str, Any]] = {
+    f"bwd {m1},{n1} {m2},{n2} w{warps} s{stages}": {
+        "bwd_BLOCK_M1": m1, "bwd_BLOCK_N1": n1, "bwd_BLOCK_M2": m2, "bwd_BLOCK_N2": n2,
+        "bwd_num_warps": warps, "bwd_num_stages": stages,
+    }
+    for m1, n1, m2, n2, warps, stages in (
+        (64, 128, 128, 64, 8, 3), (64, 128, 128, 64, 8, 2), (64, 64, 64, 64, 4, 3),
+        (64, 128, 128, 64, 4, 2), (32, 128, 128, 32, 4, 3), (64, 64, 64, 64, 4, 2),
+        (128, 128, 128, 128, 8, 2), (32, 64, 64, 32, 4, 3),
+    )
+}  # fmt: skip
+VARIANTS = {"default": {}, **BACKWARD, **FORWARD, "prescaled": {"PRESCALE_QK": True}}
 
 
 def heads(length: int, batch: int = 1) -> list[Tensor]:
@@ -81,6 +83,7 @@ def clock(attend: Callable[[], Tensor]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", type=float, default=120, help="seconds")
+    parser.add_argument("--best", type=Path, help="file for the fastest tiles")
     for name, default in (("shared", 3000), ("own", 300), ("examples", 64)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
@@ -110,13 +113,24 @@ def main() -> None:
         result[name] = {"fwd_ms": round(forward, 3), "bwd_ms": round(backward, 3), "tflops": speed}
         print(f"{name:28}{forward:9.2f}{backward:9.2f}{speed:9.1f}", flush=True)
 
-    each = heads(length)
-    causal = nn.functional.scaled_dot_product_attention
-    report(
-        "flash, one sample",
-        lambda: causal(*each, is_causal=True, enable_gqa=True),
-        2 * HEADS * WIDTH * float(length) ** 2,
-    )
+    each, dense = heads(length), nn.functional.scaled_dot_product_attention
+    query, (_, key, value) = heads(len(row.ids) - options.shared)[0], heads(options.shared)
+    across = 4.0 * HEADS * WIDTH * options.shared * query.shape[2]
+    for name, backend in (
+        ("flash", SDPBackend.FLASH_ATTENTION),
+        ("cudnn", SDPBackend.CUDNN_ATTENTION),
+    ):
+        with sdpa_kernel(backend):
+            report(
+                f"{name}, one sample",
+                lambda: dense(*each, is_causal=True, enable_gqa=True),
+                2 * HEADS * WIDTH * float(length) ** 2,
+            )
+            report(
+                f"{name}, own on shared",
+                lambda: dense(query, key, value, enable_gqa=True),
+                across,
+            )
     given = heads(len(row.ids))
     for name, kernel in VARIANTS.items():
         if time.perf_counter() - began > options.budget:
@@ -129,6 +143,13 @@ def main() -> None:
             ),
             work,
         )
+    timed = {name: found for name, found in result.items()
+             if name in VARIANTS and "fwd_ms" in found}  # fmt: skip
+    forward = min((n for n in timed if n not in BACKWARD), key=lambda n: timed[n]["fwd_ms"])
+    backward = min((n for n in timed if n not in FORWARD), key=lambda n: timed[n]["bwd_ms"])
+    result["best"] = VARIANTS[forward] | VARIANTS[backward]
+    if options.best:
+        options.best.write_text(json.dumps(result["best"]) + "\n")
     print(json.dumps(result))
 
 

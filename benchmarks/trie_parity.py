@@ -10,14 +10,15 @@ torch's cross-entropy.
     python benchmarks/trie_parity.py --device cuda --dtype bf16         the GPU path as it trains
 
 In bf16 every sum is rounded, so the error is put beside that of an ordinary change of layout: the
-same samples padded into one batch against each on its own. Prints a table; the last line is one
-JSON object.
+same samples padded into one batch against each on its own. A second table then has the distance of
+all three from the same weights computed in float32. Prints tables, and last one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -208,6 +209,25 @@ def error(found: Gradients, expected: Gradients) -> float:
     return max(float((found[k] - v).abs().max() / v.abs().max()) for k, v in expected.items())
 
 
+def case(loss: str, models: list[nn.Module], seed: int) -> tuple[Gradients, list[Gradients]]:
+    """Return what separate samples give, and [padded, one row, rows of 600 tokens]."""
+    draw_batch: Any = random_samples if loss == "sft" else random_pairs
+    one, packed = (plain_sft, trie_sft) if loss == "sft" else (plain_dpo, trie_dpo)
+    plain, trie = models
+    batch = draw_batch(np.random.default_rng(seed))
+    tries = [packed(trie, batch, row_tokens) for row_tokens in (1 << 20, 600)]
+    return one(plain, batch), [one(plain, batch, batched=True), *tries]
+
+
+def exact(name: str, device: str, loss: str, seed: int) -> Gradients:
+    """Return what the weights of the bf16 model give in float32, each sample on its own."""
+    model = build(name, device, torch.bfloat16, trie=False).float()
+    draw_batch: Any = random_samples if loss == "sft" else random_pairs
+    one: Any = plain_sft if loss == "sft" else plain_dpo
+    found: Gradients = one(model, draw_batch(np.random.default_rng(seed)))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -218,20 +238,21 @@ def main() -> None:
     dtype = torch.bfloat16 if options.dtype == "bf16" else torch.float32
     print(f"{'':18}{'trie':>10}{'padded':>10}   largest relative error against separate samples")
     worst, ordinary, cases = 0.0, 0.0, 0
+    from_exact: dict[str, list[float]] = {"trie": [], "padded": [], "separate": []}
     for name in options.architectures.split(","):
-        plain = build(name, options.device, dtype, trie=False)
-        trie = build(name, options.device, dtype, trie=True)
+        models = [build(name, options.device, dtype, trie=trie) for trie in (False, True)]
         for loss in ("sft", "dpo"):
-            draw_batch: Any = random_samples if loss == "sft" else random_pairs
-            one, packed = (plain_sft, trie_sft) if loss == "sft" else (plain_dpo, trie_dpo)
             mine, usual = 0.0, 0.0
             for seed in range(options.tries):
-                batch = draw_batch(np.random.default_rng(seed))
-                expected = one(plain, batch)
-                usual = max(usual, error(one(plain, batch, batched=True), expected))
-                for row_tokens in (1 << 20, 600):
-                    mine = max(mine, error(packed(trie, batch, row_tokens), expected))
-                    cases += 1
+                expected, (batched, *tries) = case(loss, models, seed)
+                usual = max(usual, error(batched, expected))
+                mine = max(mine, *(error(found, expected) for found in tries))
+                cases += len(tries)
+                if options.dtype == "bf16":
+                    truth = exact(name, options.device, loss, seed)
+                    from_exact["trie"] += [error(found, truth) for found in tries]
+                    from_exact["padded"].append(error(batched, truth))
+                    from_exact["separate"].append(error(expected, truth))
             print(f"{name:12}{loss:6}{mine:10.1e}{usual:10.1e}", flush=True)
             worst, ordinary = max(worst, mine), max(ordinary, usual)
     result = {
@@ -241,6 +262,14 @@ def main() -> None:
         "device": torch.cuda.get_device_name(0) if options.device == "cuda" else "cpu",
         "dtype": options.dtype,
     }
+    if options.dtype == "bf16":
+        print(f"{'':12}{'largest':>10}{'mean':>10}   relative error against float32")
+        for way, errors in from_exact.items():
+            print(f"{way:12}{max(errors):10.1e}{statistics.mean(errors):10.1e}")
+        result["from_float32"] = {
+            way: {"max": max(errors), "mean": statistics.mean(errors)}
+            for way, errors in from_exact.items()
+        }
     print(json.dumps(result))
 
 

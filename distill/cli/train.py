@@ -29,16 +29,17 @@ def train(
 ) -> None:
     """LoRA-tune the student on the data set.
 
-    Uses the GPU when there is one, else the CPU. Run it again to resume from the last checkpoint;
-    Ctrl-C keeps one and exits with code 130. The run folder holds the adapter with its card, the
-    loss curve and the metrics.
+    Uses the GPU when there is one, else the CPU; under torchrun, one GPU a process. Run it again
+    to resume from the last checkpoint; Ctrl-C keeps one and exits with code 130. The run folder
+    holds the adapter with its card, the loss curve and the metrics.
     """
     from rich.console import Console
 
     from distill.config import load_config
+    from distill.train import ranks
     from distill.train.audit import heed_audit
 
-    settings, console = load_config(config, set_), Console()
+    settings, console = load_config(config, set_), Console(quiet=not ranks.is_first())
     audit = heed_audit(settings.dataset_dir, despite=despite_audit)
     console.print(audit, highlight=False, soft_wrap=True)
 
@@ -48,6 +49,8 @@ def train(
         _show_plan(console, *runner.plan(settings))
         return
     result = runner.train(settings, console)
+    if not ranks.is_first():
+        return
     if result.manifest is None:
         console.print("Interrupted; run the same command again to resume.")
         raise typer.Exit(130)

@@ -38,6 +38,8 @@ _STRIDE = 64
 """Where the trie does not branch, a block may end after a multiple of so many positions."""
 _BLOCK_COST = 16_000
 """What a block costs beyond its scores, in scores: some thirty operations on small tensors."""
+KERNEL: dict[str, Any] = {}
+"""FlexAttention's kernel options; its own choice of tiles."""
 ALIGNMENT = 128
 """FlexAttention's tiles: a row on an accelerator is padded to a multiple of it."""
 
@@ -173,7 +175,9 @@ def flex(query: Tensor, key: Tensor, value: Tensor, scaling: float, tiles: Block
     torch._check(query.shape[2] % ALIGNMENT == 0)  # type: ignore[no-untyped-call]
     # Uncompiled it would make an [N, N] matrix a head; within a compiled layer it is compiled.
     attend: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
-    output: Tensor = attend(query, key, value, block_mask=tiles, scale=scaling, enable_gqa=True)
+    output: Tensor = attend(
+        query, key, value, block_mask=tiles, scale=scaling, enable_gqa=True, kernel_options=KERNEL
+    )
     return output
 
 

@@ -49,6 +49,7 @@ class Device:
 def choose_device() -> Device:
     """Pick the GPU when there is one, else the CPU with all cores this process may use."""
     if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Device("cuda", torch.bfloat16 if fast else torch.float32)
     if "OMP_NUM_THREADS" not in os.environ:

@@ -20,6 +20,7 @@ from trl.trainer.sft_config import SFTConfig
 from distill.config import Config
 from distill.errors import TrainError
 from distill.student.base import Base
+from distill.train import ranks
 from distill.train.accuracy import Exam
 from distill.train.attention import ALIGNMENT
 from distill.train.data import Material
@@ -70,7 +71,9 @@ def fit(job: Job, console: Console) -> Fitted:
     """
     try:
         return _attempt(job, console)
-    except torch.OutOfMemoryError:
+    except torch.OutOfMemoryError as error:
+        if ranks.count() > 1:  # the others wait for this one
+            raise _too_small(job.costs.row_tokens, "") from error
         job = replace(job, costs=replace(job.costs, row_tokens=job.costs.row_tokens // 2))
     row_tokens = job.costs.row_tokens
     console.print(f"out of memory; going on with rows of {row_tokens} tokens")
@@ -80,17 +83,23 @@ def fit(job: Job, console: Console) -> Fitted:
     try:
         return _attempt(job, console)
     except torch.OutOfMemoryError as error:
-        raise TrainError(
-            f"out of memory, also with rows of {row_tokens} tokens; set train.row_tokens to "
-            f"{row_tokens // 2} or less, or lower train.max_length"
-        ) from error
+        raise _too_small(row_tokens, "also ") from error
+
+
+def _too_small(row_tokens: int, also: str) -> TrainError:
+    return TrainError(
+        f"out of memory, {also}with rows of {row_tokens} tokens; set train.row_tokens to "
+        f"{row_tokens // 2} or less, or lower train.max_length"
+    )
 
 
 def _attempt(job: Job, console: Console) -> Fitted:
     checkpoint = job.run.last_checkpoint()
-    with quiet(job.run.log), Display(console) as display, Interrupt() as interrupt:
+    log = job.run.log if ranks.is_first() else None
+    with quiet(log), Display(console) as display, Interrupt() as interrupt:
         trainer = _trainer(job)
-        for callback in (MetricsFile(job.run.metrics), display, interrupt):
+        written = (MetricsFile(job.run.metrics), display) if ranks.is_first() else ()
+        for callback in (*written, interrupt):
             trainer.add_callback(callback)
         if job.material.validation:
             trainer.add_callback(FinalValidation())
@@ -133,7 +142,7 @@ def _arguments(job: Job) -> SFTConfig:
     settings, device = job.config.train, job.device
     steps = total_steps(job.config, len(job.material.train))
     pause = math.ceil(steps / settings.evals) if settings.evals else steps
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(job.run.checkpoints),
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=max(1, len(job.material.validation)),  # one trie, an exact mean
@@ -163,3 +172,6 @@ def _arguments(job: Job) -> SFTConfig:
         use_cpu=device.kind == "cpu",
         dataloader_pin_memory=device.kind == "cuda",
     )
+    if device.kind == "cuda":
+        arguments._n_gpu = 1  # a process uses one; further ones take torchrun
+    return arguments

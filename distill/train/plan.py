@@ -23,10 +23,11 @@ from distill.errors import TrainError
 from distill.student.base import WEIGHTS, Base
 from distill.student.families import read_json
 from distill.student.render import Sample
+from distill.train import ranks
 from distill.train.data import Material
 from distill.train.device import Device
 from distill.train.model import LOGITS_AT_ONCE
-from distill.train.trie import Row, pack, pack_pairs
+from distill.train.trie import Row, pack, pack_pairs, share, share_pairs
 
 _PROCESS_BYTES = 700 * 2**20
 """Of Python and the libraries themselves."""
@@ -65,7 +66,7 @@ class Plan:
 
     def seconds(self, device: Device) -> float:
         """Estimate how long the steps take; a short measurement of the device."""
-        return self.flop / (_EFFICIENCY * device.matrix_flop_per_s())
+        return self.flop / (_EFFICIENCY * device.matrix_flop_per_s() * ranks.count())
 
 
 def make_plan(config: Config, base: Base, material: Material, device: Device) -> Plan:
@@ -117,8 +118,12 @@ def total_steps(config: Config, examples: int) -> int:
 
 def _rows(config: Config, batch: Sequence[Sequence[Sample]], row_tokens: int) -> Sequence[Row]:
     if config.train.objective == "dpo":
-        return pack_pairs([(chosen, rejected) for chosen, rejected in batch], row_tokens)
-    return pack([sample for samples in batch for sample in samples], row_tokens)
+        pairs = [(chosen, rejected) for chosen, rejected in batch]
+        shares = (share_pairs(pairs, rank, ranks.count()) for rank in range(ranks.count()))
+        return [row for part in shares if part for row in pack_pairs(part, row_tokens)]
+    samples = [sample for samples in batch for sample in samples]
+    parts = (share(samples, rank, ranks.count()) for rank in range(ranks.count()))
+    return [row for part in parts for row in pack(part, row_tokens)]
 
 
 class _Shape:

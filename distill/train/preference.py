@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.student.render import Sample
+from distill.train import ranks
 from distill.train.sft import Batch, TrieTrainer, edge_log_probs
-from distill.train.trie import PairRow, pack_pairs, padded
+from distill.train.trie import PairRow, pack_pairs, padded, share_pairs
 
 
 class PairCollator:
@@ -36,7 +37,9 @@ class PairCollator:
 
     def __call__(self, features: Sequence[dict[str, int]]) -> Batch:
         """Pack the numbered pairs."""
-        rows = pack_pairs([self._pairs[f["example"]] for f in features], self._row_tokens)
+        pairs = [self._pairs[feature["example"]] for feature in features]
+        mine = share_pairs(pairs, ranks.rank(), ranks.count())
+        rows = pack_pairs(mine, self._row_tokens) if mine else []
         return {
             "rows": [pair_tensors(padded(row, self._alignment)) for row in rows],
             "logical": torch.tensor([sum(row.logical for row in rows)]),

@@ -22,6 +22,7 @@ from distill.student.base import Base, base_hash, find_base, load_tokenizer
 from distill.student.manifest import TEMPLATE, Manifest, read_manifest, write_manifest
 from distill.student.render import Renderer
 from distill.toolsets import load_toolset
+from distill.train import ranks
 from distill.train.card import write_card
 from distill.train.curve import draw_curve
 from distill.train.data import Material, load_material
@@ -41,7 +42,7 @@ class Result:
 
     folder: Path
     manifest: Manifest | None
-    """None: interrupted; run again to resume."""
+    """None: interrupted, run again to resume; or not the first rank."""
     already: bool = False
     """The run was finished before."""
 
@@ -60,6 +61,8 @@ def plan(config: Config) -> tuple[Plan, Device]:
 def train(config: Config, console: Console) -> Result:
     """Train the student of a config, or go on training it.
 
+    Every rank calls this; only the first writes, and only its result has a manifest.
+
     Raises:
         DistillError: Something that training needs is missing or does not fit, or the run in the
             folder has other settings.
@@ -67,13 +70,17 @@ def train(config: Config, console: Console) -> Result:
     run = Run(config.run_dir)
     base, material, tokenizer = _prepare(config)
     content = base_hash(base)
-    run.claim(identity_of(config, base, content, material))
+    if ranks.is_first():
+        run.claim(identity_of(config, base, content, material))
     if run.finished:
         return Result(run.folder, read_manifest(run.folder), already=True)
     device = choose_device()
     costs = make_plan(config, base, material, device)
-    _announce(console, base, costs, device, run.last_checkpoint())
+    if ranks.is_first():
+        _announce(console, base, costs, device, run.last_checkpoint())
     fitted = fit(Job(config, base, material, tokenizer, device, run, costs), console)
+    if not ranks.is_first():
+        return Result(run.folder, None)
     rows = read_metrics(run.metrics)
     draw_curve(rows, run.curve, f"{config.name}: {base.name}")
     if fitted.interrupted:
@@ -96,7 +103,8 @@ def _announce(
     console.print(
         f"{base.name} ({base.family.name}) on {device.name}, {str(device.dtype)[6:]}: "
         f"{costs.examples} examples, {costs.steps} steps, {costs.executed_tokens:,} tokens "
-        f"({costs.sharing:.1f}x fewer than unpacked)",
+        f"({costs.sharing:.1f}x fewer than unpacked)"
+        + (f", on {ranks.count()} ranks" if ranks.count() > 1 else ""),
         soft_wrap=True,
     )
     if checkpoint:

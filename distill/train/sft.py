@@ -4,26 +4,34 @@ One batch is `batch_size` examples with all their samples, packed into one or mo
 optimizer step is one batch, whose rows accumulate their gradients. The loss is the weighted mean
 over the supervised tokens of the whole step, so rows and batches change nothing but speed.
 
+With several ranks each draws the same batch and packs its own part. Ranks may have different
+numbers of rows, none included, so gradients are not reduced by hooks of the backward pass but once
+after the last row.
+
 Everything else is the Trainer's: schedule, clipping, logging, checkpoints, seeds, resuming.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.distributed
+from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
 from distill.errors import TrainError
 from distill.student.render import Sample
+from distill.train import ranks
 from distill.train.accuracy import Exam
 from distill.train.attention import TrieMask
-from distill.train.trie import Row, pack, padded
+from distill.train.trie import Row, pack, padded, share
 
 Batch = dict[str, Any]
 """{"rows": one dict of tensors a row (fields of `Row`), "logical": [1] tokens unpacked,
@@ -53,7 +61,7 @@ class TrieCollator:
     def __call__(self, features: Sequence[dict[str, int]]) -> Batch:
         """Pack the samples of the numbered examples."""
         samples = [s for feature in features for s in self._examples[feature["example"]]]
-        rows = pack(samples, self._row_tokens)
+        rows = pack(share(samples, ranks.rank(), ranks.count()), self._row_tokens)
         logical = torch.tensor([sum(row.logical for row in rows)])
         executed = torch.tensor([sum(len(row.ids) for row in rows)])
         tensors = [row_tensors(padded(row, self._alignment)) for row in rows]
@@ -75,13 +83,17 @@ class TrieTrainer(SFTTrainer):
     ) -> Tensor:
         """Accumulate the gradients of a batch's rows; return their summed loss."""
         self._latest = inputs["examples"].tolist()
+        bare = self.accelerator.unwrap_model(model)
         total = torch.zeros((), device=self.args.device)
         for row in inputs["rows"]:
-            step = super().training_step(model, row, num_items_in_batch)  # type: ignore[no-untyped-call]
+            step = super().training_step(bare, row, num_items_in_batch)  # type: ignore[no-untyped-call]
             total += step
-        self._metrics["train"]["executed_tokens"].append(_executed(inputs))
-        self._metrics["train"]["logical_tokens"].append(int(inputs["logical"]))
-        return total
+        if ranks.count() > 1:
+            _add_up_gradients(bare)
+        for name in ("executed", "logical"):
+            count = self._over_ranks(inputs[name].to(self.args.device))
+            self._metrics["train"][f"{name}_tokens"].append(int(count))
+        return self._over_ranks(total)
 
     def prediction_step(
         self,
@@ -91,12 +103,21 @@ class TrieTrainer(SFTTrainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, None, None]:
         """Return the loss of one validation batch."""
-        weight = self._get_num_items_in_batch([inputs], self.args.device)
+        weight = self._over_ranks(self._get_num_items_in_batch([inputs], self.args.device))
+        bare = self.accelerator.unwrap_model(model)
         total = torch.zeros((), device=self.args.device)
         with torch.no_grad():
             for row in inputs["rows"]:
-                total += self.compute_loss(model, self._prepare_inputs(row), False, weight)
-        return total, None, None
+                total += self.compute_loss(bare, self._prepare_inputs(row), False, weight)
+        return self._over_ranks(total), None, None
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor]:
+        """Return the next batch and its summed weight on all ranks."""
+        batches, weight = super().get_batch_samples(epoch_iterator, num_batches, device)
+        assert isinstance(weight, Tensor)
+        return batches, self._over_ranks(weight)
 
     def compute_loss(
         self,
@@ -128,7 +149,10 @@ class TrieTrainer(SFTTrainer):
         assert metrics is not None  # the loop always measures
         metrics["eval_score"] = -_TIE * min(metrics["eval_loss"], 10.0)
         if self.exam:
-            accuracy = self.exam.accuracy(self.accelerator.unwrap_model(self.model))
+            found = self.exam.accuracy(self.accelerator.unwrap_model(self.model))
+            # Rounding may differ between ranks, the decision which checkpoint is kept may not.
+            shares = torch.tensor(found / ranks.count(), device=self.args.device)
+            accuracy = float(self._over_ranks(shares))
             metrics["eval_turn_accuracy"] = accuracy
             metrics["eval_score"] += accuracy
         return output
@@ -160,8 +184,34 @@ class TrieTrainer(SFTTrainer):
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
         return _weight(batch_samples).to(device)
 
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader[Any]:
+        """Return a loader of whole batches: their samples are shared out, not the examples."""
+        loader = super()._get_dataloader(*args, **kwargs)
+        sharded = loader.batch_sampler
+        if isinstance(sharded, BatchSamplerShard):
+            sharded.num_processes, sharded.process_index = 1, 0
+            sharded.even_batches = False
+        return loader
+
+    def _over_ranks(self, value: Tensor) -> Tensor:
+        found: Tensor = self.accelerator.reduce(value, "sum")
+        return found
+
     def _send_telemetry(self) -> None:
         """Send none."""
+
+
+def _add_up_gradients(model: nn.Module) -> None:
+    """Replace the gradients of what is trained by their sum over all ranks."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter in trained:
+        if parameter.grad is None:  # this rank has had no row
+            parameter.grad = torch.zeros_like(parameter)
+    together = torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
+    torch.distributed.all_reduce(together)
+    parts = torch.split(together, [p.numel() for p in trained])
+    for parameter, part in zip(trained, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def edge_log_probs(model: nn.Module, row: dict[str, Tensor]) -> Tensor:
@@ -187,7 +237,8 @@ def row_tensors(row: Row) -> dict[str, Tensor]:
 
 
 def _weight(batches: Sequence[Batch]) -> Tensor:
-    return torch.stack([row["weights"].sum() for b in batches for row in b["rows"]]).sum()
+    found = [row["weights"].sum() for batch in batches for row in batch["rows"]]
+    return torch.stack(found).sum() if found else torch.zeros(())
 
 
 def _executed(batch: Batch) -> int:

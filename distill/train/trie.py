@@ -63,6 +63,18 @@ def pack(samples: Sequence[Sample], row_tokens: int) -> list[Row]:
     return [_lay_out(ordered[a:b], shared[a:b]) for a, b in pairwise(cuts)]
 
 
+def share(samples: Sequence[Sample], rank: int, ranks: int) -> list[Sample]:
+    """Return one rank's part of a batch; the parts have about as many distinct tokens each.
+
+    Parts are runs of the sorted samples, so that little is computed on more than one rank. There
+    may be fewer parts than ranks.
+    """
+    ordered = sorted(samples, key=_order)
+    lengths = [len(sample.ids) for sample in ordered]
+    cuts = _even_cuts(lengths, _shared_prefixes(ordered), ranks)
+    return ordered[cuts[rank] : cuts[rank + 1]]
+
+
 @dataclass(frozen=True)
 class PairRow(Row):
     """A row of whole pairs.
@@ -92,6 +104,16 @@ def pack_pairs(pairs: Sequence[tuple[Sample, Sample]], row_tokens: int) -> list[
         return [row]
     half = len(ordered) // 2
     return [*pack_pairs(ordered[:half], row_tokens), *pack_pairs(ordered[half:], row_tokens)]
+
+
+def share_pairs(
+    pairs: Sequence[tuple[Sample, Sample]], rank: int, ranks: int
+) -> list[tuple[Sample, Sample]]:
+    """Return one rank's part of the pairs of a batch; see `share`."""
+    ordered = sorted(pairs, key=lambda pair: _order(pair[0]))
+    lengths = [len(_lay_out_pairs([pair]).ids) for pair in ordered]
+    cuts = _even_cuts(lengths, _shared_prefixes([chosen for chosen, _ in ordered]), ranks)
+    return ordered[cuts[rank] : cuts[rank + 1]]
 
 
 RowType = TypeVar("RowType", bound=Row)
@@ -143,6 +165,31 @@ def _cuts(lengths: Sequence[int], shared: Sequence[int], row_tokens: int) -> lis
     while cuts[-1] > 0:
         cuts.append(previous[cuts[-1]])
     return cuts[::-1]
+
+
+def _even_cuts(lengths: Sequence[int], shared: Sequence[int], parts: int) -> list[int]:
+    """Choose where each part begins so that the largest has the fewest distinct tokens."""
+    low, high = max(lengths, default=0), sum(lengths)
+    while low < high:  # the least budget under which the parts suffice
+        middle = (low + high) // 2
+        if len(_filled(lengths, shared, middle)) <= parts:
+            high = middle
+        else:
+            low = middle + 1
+    starts = _filled(lengths, shared, low)
+    return starts + [len(lengths)] * (parts + 1 - len(starts))
+
+
+def _filled(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
+    """Return where parts begin when each takes as many samples as its budget allows."""
+    starts, size = [0], 0
+    for number, length in enumerate(lengths):
+        more = length - (shared[number] if number > starts[-1] else 0)
+        if size + more > budget and number > starts[-1]:
+            starts.append(number)
+            size, more = 0, length
+        size += more
+    return starts
 
 
 def _lay_out(ordered: Sequence[Sample], shared: Sequence[int]) -> Row:

@@ -26,6 +26,7 @@ from distill.errors import DatasetError, StudentError, TrainError
 from distill.student.manifest import read_manifest
 from distill.train import progress, runner
 from distill.train.accuracy import Exam
+from distill.train.device import Device
 from distill.train.sft import TrieTrainer
 
 
@@ -319,6 +320,42 @@ def test_a_killed_run_goes_on_to_the_same_weights(trained: Path) -> None:
     assert all(torch.equal(once[name], twice[name]) for name in once)
     steps = [r["step"] for r in progress.read_metrics(config.run_dir / "metrics.jsonl")]
     assert steps == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_two_ranks_train_the_student_that_one_does(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    config = settings(trained, f"train.output=runs/one-{objective}", f"train.objective={objective}")
+    monkeypatch.setattr(runner, "choose_device", lambda: Device("cpu", torch.float32))
+    runner.train(config, quiet())
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from rich.console import Console\n"
+        "from distill.config import load_config\n"
+        "from distill.train import runner\n"
+        "from distill.train.device import Device\n"
+        "runner.choose_device = lambda: Device('cpu', torch.float32)\n"
+        "runner.train(load_config(sys.argv[1], sys.argv[2:]), Console(quiet=True))\n"
+    )
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        str(script), str(trained / "configs/bells.yaml"),
+        f"train.output=runs/two-{objective}", f"train.objective={objective}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = trained / f"runs/one-{objective}", trained / f"runs/two-{objective}"
+    before, after = (progress.read_metrics(run / "metrics.jsonl") for run in (one, two))
+    assert len(before) == len(after)
+    for left, right in zip(before, after, strict=True):
+        for name in {"loss", "eval_loss", "grad_norm"} & set(left):
+            assert right[name] == pytest.approx(left[name], rel=2e-4), name
+        assert left.get("logical_tokens") == right.get("logical_tokens")
+    once, twice = weights(one), weights(two)
+    for name in once:
+        torch.testing.assert_close(twice[name], once[name], rtol=1e-3, atol=1e-4)
 
 
 def test_a_broken_loss_stops_the_run(trained: Path) -> None:

@@ -17,7 +17,7 @@ from distill.train.lora import lora_config
 from distill.train.model import compile_layers, prepare
 from distill.train.preference import margins, pair_tensors
 from distill.train.sft import edge_log_probs, row_tensors
-from distill.train.trie import Row, pack, pack_pairs, padded
+from distill.train.trie import Row, pack, pack_pairs, padded, share, share_pairs
 
 
 def sample(ids: list[int], first: int, weight: float = 1.0) -> Sample:
@@ -73,6 +73,25 @@ def test_rows_are_cut_where_least_is_shared() -> None:
     rows = pack([left[0], right[0], left[1], right[1], left[2], right[2]], 8)
     assert [row.ids[0] for row in rows] == [1, 2]
     assert sum(len(row.ids) for row in rows) == 12
+
+
+def test_ranks_share_a_batch_so_that_each_computes_about_as_much() -> None:
+    samples = random_samples(5)
+    parts = [share(samples, rank, 3) for rank in range(3)]
+    assert sorted(s.ids.tobytes() for part in parts for s in part) == sorted(
+        s.ids.tobytes() for s in samples
+    )
+    sizes = [sum(len(row.ids) for row in pack(part, 100_000)) for part in parts]
+    even = [pack(samples[rank::3], 100_000)[0] for rank in range(3)]
+    assert max(sizes) < max(len(row.ids) for row in even)
+    assert max(sizes) - min(sizes) <= max(len(s.ids) for s in samples)
+
+
+def test_ranks_without_a_sample_have_none() -> None:
+    one = sample([1, 2, 3], 1)
+    assert [len(share([one], rank, 3)) for rank in range(3)] == [1, 0, 0]
+    pairs = [(one, sample([1, 2, 4], 2))] * 2
+    assert sum(len(share_pairs(pairs, rank, 3)) for rank in range(3)) == 2
 
 
 def test_a_sample_longer_than_a_row_gets_its_own() -> None:

@@ -1,0 +1,194 @@
+"""Claim: a second GPU nearly doubles the speed of training and leaves the loss as it is.
+
+Qwen2.5-7B's shape with random weights, LoRA of rank 32 on all linear layers, one process a GPU, as
+`torchrun` starts `distill train`. An optimizer step is examples that share a prompt
+(shared/own/examples). For each number of ranks:
+
+    same     one step's examples shared out over the ranks: the loss must be that of one rank.
+             Every rank computes the shared prompt, so the tokens computed grow with the ranks
+    grown    as many examples on each rank as one had: efficiency is the share of one rank's speed
+             that each of several keeps
+
+    python benchmarks/train_scaling.py --ranks 1 2 --out scaling.json
+    python benchmarks/train_scaling.py --ranks 1 2 --toy     a small model, processes on the CPU
+
+Prints a table; the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from train_speed import ALPHA, RANK, SIZES_7B, SIZES_TOY, Workload, make_tokenizer
+from transformers import PrinterCallback, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from transformers.utils import logging
+from trl import SFTConfig
+
+from distill.train import ranks
+from distill.train.attention import ALIGNMENT
+from distill.train.lora import lora_config
+from distill.train.model import prepare
+from distill.train.sft import TrieCollator, TrieTrainer, numbered
+
+STEPS = 7
+"""Of each measurement; the first two compile and are not timed."""
+
+
+class Record(TrainerCallback):
+    """When each step ended, the device having finished, and what was logged."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.logs: list[dict[str, float]] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Note the time."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+    def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+        """Keep a step's figures."""
+        if "loss" in logs:
+            self.logs.append(logs)
+
+
+def make_model(toy: bool) -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    shape = Qwen2Config(
+        **(SIZES_TOY if toy else SIZES_7B), max_position_embeddings=32768, tie_word_embeddings=False
+    )
+    if toy:
+        return Qwen2ForCausalLM(shape)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("cuda"):
+            return Qwen2ForCausalLM(shape)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def measure(options: argparse.Namespace, examples: int, folder: str) -> dict[str, Any]:
+    work = Workload(options.shared, options.own, examples)
+    vocabulary = (SIZES_TOY if options.toy else SIZES_7B)["vocab_size"]
+    record = Record()
+    trainer = TrieTrainer(
+        model=prepare(make_model(options.toy), compiled=not options.toy),
+        args=SFTConfig(
+            output_dir=folder,
+            max_steps=STEPS,
+            per_device_train_batch_size=examples,
+            learning_rate=2e-4,
+            logging_steps=1,
+            max_length=None,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=options.toy,
+            bf16=False,
+            gradient_checkpointing=False,
+            remove_unused_columns=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        data_collator=TrieCollator(work.samples(vocabulary), options.row_tokens, ALIGNMENT),
+        train_dataset=numbered(0, examples),
+        processing_class=make_tokenizer(),
+        peft_config=lora_config(RANK, ALPHA),
+        callbacks=[record],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return {
+        "examples": examples,
+        "step_s": round(statistics.median(np.diff(record.ends)[1:]), 4),
+        "executed_tokens": int(record.logs[0]["executed_tokens"]),
+        "losses": [log["loss"] for log in record.logs],
+    }
+
+
+def work_on(options: argparse.Namespace) -> None:
+    """Measure on this rank; the first one writes."""
+    logging.set_verbosity_error()
+    if torch.cuda.is_available() and not options.toy:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    sizes = {"same": options.examples, "grown": options.examples * ranks.count()}
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, examples in sizes.items():
+            if name == "same" or ranks.count() > 1:
+                found[name] = measure(options, examples, folder)
+                gc.collect()
+                torch.cuda.empty_cache()
+                torch._dynamo.reset()
+    if ranks.is_first():
+        options.worker.write_text(json.dumps(found))
+
+
+def launch(count: int, arguments: list[str]) -> dict[str, Any]:
+    """Run this script on so many ranks; return what the first one found."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "found.json"
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone",
+            f"--nproc-per-node={count}", __file__, *arguments, "--worker", str(target),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        found: dict[str, Any] = json.loads(target.read_text())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2], help="1 first")
+    parser.add_argument("--out", type=Path, help="file to keep the results in as they come")
+    parser.add_argument("--row-tokens", type=int, default=24576)
+    parser.add_argument("--toy", action="store_true", help="a small model on the CPU")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    for name, default in (("shared", 3000), ("own", 300), ("examples", 64)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    if options.worker:
+        work_on(options)
+        return
+    result: dict[str, Any] = {
+        "device": "cpu" if options.toy else torch.cuda.get_device_name(0),
+        "shape": "toy" if options.toy else "Qwen2.5-7B",
+        "workload": f"{options.shared}/{options.own}/{options.examples}",
+        "ranks": {},
+    }
+    print(f"{'ranks':>5} {'':6}{'examples':>9}{'s a step':>10}{'tokens/s':>10}{'loss':>10}")
+    for count in options.ranks:
+        found = launch(count, sys.argv[1:])
+        result["ranks"][count] = found
+        for name, entry in found.items():
+            entry["tokens_per_s"] = round(entry["executed_tokens"] / entry["step_s"])
+            print(
+                f"{count:5} {name:6}{entry['examples']:9}{entry['step_s']:10.3f}"
+                f"{entry['tokens_per_s']:10,}{entry['losses'][-1]:10.5f}",
+                flush=True,
+            )
+        one = result["ranks"][options.ranks[0]]["same"]
+        if "grown" in found:
+            found["efficiency"] = round(one["step_s"] / found["grown"]["step_s"], 4)
+            pairs = zip(found["same"]["losses"], one["losses"], strict=True)
+            found["largest_loss_difference"] = max(abs(a - b) / b for a, b in pairs)
+        if options.out:
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
