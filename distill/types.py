@@ -58,7 +58,10 @@ class ToolCall(Frozen):
         Raises:
             ValueError: The string is not JSON, or is JSON but not an object.
         """
-        value = json.loads(self.arguments)
+        try:
+            value = json.loads(self.arguments)
+        except RecursionError:
+            raise ValueError("arguments are nested too deeply") from None
         if not isinstance(value, dict):
             raise ValueError(f"arguments are {type(value).__name__}, not an object")
         return value

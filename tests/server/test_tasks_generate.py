@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from distill.cli.main import app
 from distill.collect import Status, collect, make_plan
 from distill.config import load_config
+from distill.demo.teacher.author import Author
 from distill.demo.teacher.wire import Response
 from distill.errors import DistillError
 from distill.toolsets import load_tasks, load_toolset
@@ -161,6 +162,23 @@ def test_ctrl_c_drains_writes_what_there_is_and_exits_130(
     assert process.returncode == 130, output
     assert "brought to their end" in output and "to resume" in output
     assert 0 < len(written(path)) < 60
+
+
+def test_prescribed_values_are_waived_before_the_last_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written_by = Author._arguments
+    monkeypatch.setattr(
+        Author, "_arguments", lambda self, tool, _, rng: written_by(self, tool, [], rng)
+    )
+    with author(tmp_path) as server:
+        path = garden(tmp_path, address(server), count=40)
+        output = generate(path)
+    found = report(path)
+    assert found["refused"]["not_as_ordered"] > 0
+    assert found["tasks"] >= 38
+    last = re.search(r"tasks, round 3: \d+ of (\d+) done", output)
+    assert last is None or int(last[1]) <= 2
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "openai_chat"])

@@ -246,6 +246,7 @@ def test_drafts_as_ordered_become_tasks(rooms, order, turns, end_state) -> None:
     ("row", "reason", "words"),
     [
         ("no draft", Reason.MALFORMED, "valid"),
+        ({"order": "g00000", "turns": [turn("\ud800")]}, Reason.MALFORMED, "characters"),
         ({"order": "g00000", "turns": []}, Reason.MALFORMED, "turns"),
         ({"order": "g00000", "turns": [{"user": "x"}]}, Reason.MALFORMED, "turns.0.expect"),
         ({"order": "g1", "turns": [turn()]}, Reason.UNKNOWN_ORDER, "g1"),
@@ -378,7 +379,7 @@ def test_duplicates_are_refused_and_what_is_alike_is_one_family(rooms) -> None:
 def test_what_an_answer_holds_is_counted_and_the_first_good_draft_is_taken(rooms) -> None:
     found = Harvest(Bench(rooms, ORDERS, execute=True), near_duplicates=0.7)
     found.take(trace())
-    found.take(trace("{", '{"tasks": 3}', "[]"))
+    found.take(trace("{", '{"tasks": 3}', "[" * 100_000))
     good = json.loads(draft(0, "Dim the hall"))["tasks"]
     found.take(trace(json.dumps({"tasks": [1, *good]}), draft(0, "Dim it later")))
     assert [task.turns[0].content for task in found.tasks.values()] == ["Dim the hall"]

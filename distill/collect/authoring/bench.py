@@ -88,13 +88,18 @@ class Bench:
 
     def judge(self, row: Json) -> Task | Refusal:
         """Judge a draft as the model wrote it; the same one is executed once."""
-        key = digest(row)
+        named = str(row.get("order", "")) if isinstance(row, dict) else ""
+        order = self.orders.get(named)
+        try:
+            key = digest([row, order is not None and bool(order.points)])
+        except ValueError:  # half of a surrogate pair, as "\ud800" gives
+            detail = "it holds characters that no text can have"
+            return Refusal(order="", reason=Reason.MALFORMED, detail=detail)
         if key not in self._judged:
-            self._judged[key] = self._judge(row)
+            self._judged[key] = self._judge(row, named)
         return self._judged[key]
 
-    def _judge(self, row: Json) -> Task | Refusal:
-        named = str(row.get("order", "")) if isinstance(row, dict) else ""
+    def _judge(self, row: Json, named: str) -> Task | Refusal:
         try:
             draft = Draft.model_validate(row)
         except ValidationError as error:

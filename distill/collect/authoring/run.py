@@ -1,7 +1,8 @@
 """Rounds of requests: ask, judge, ask again for what was refused; then write the file.
 
-Everything is asked for once; what is not filled then is asked for a second time and, without the
-values that were prescribed, a third time. The tasks file is written whole from the store whenever
+Everything is asked for once; what is not filled then is asked for a second time. Then the values
+that were prescribed are waived: what was refused for them is taken, and the rest asked for a third
+time. The tasks file is written whole from the store whenever
 a run ends, however it ends.
 """
 
@@ -63,11 +64,10 @@ class Authoring:
 
     def plan(self, attempt: int) -> Plan:
         """Return the requests for what is still missing; an attempt builds on those before it."""
-        filled = self.harvest().tasks if attempt else {}
-        wanted = [order for order in self.orders if order.id not in filled]
         if attempt == ROUNDS - 1:
-            wanted = [order.model_copy(update={"points": ()}) for order in wanted]
-        self.bench.orders = {**self.bench.orders, **{order.id: order for order in wanted}}
+            self._relax()
+        filled = self.harvest().tasks if attempt else {}
+        wanted = [one for one in self.bench.orders.values() if one.id not in filled]
         episodes = []
         for number, stretch in enumerate(self._stretches()):
             for episode in self._episodes([o for o in wanted if o.id in stretch], attempt):
@@ -75,6 +75,14 @@ class Authoring:
                 episodes.append(episode)
         settings = common_settings(self.config, self.author.toolset)
         return Plan(self.author, tuple(episodes), settings)
+
+    def _relax(self) -> None:
+        """Prescribe no values any more where none came: some drafts will do as they are."""
+        filled = self.harvest().tasks
+        self.bench.orders = {
+            name: order if name in filled else order.model_copy(update={"points": ()})
+            for name, order in self.bench.orders.items()
+        }
 
     def _stretches(self) -> list[set[str]]:
         """Orders that are asked for again together: so a higher count changes none of them."""
