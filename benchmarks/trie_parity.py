@@ -2,8 +2,8 @@
 
 Small untrained Qwen2, Qwen3, Llama and Mistral models with LoRA on all linear layers; random tries
 with several tool sets (prompts that share nothing), branches, duplicates, strict prefixes and
-one-token samples; supervised (SFT) and preference (DPO) losses; one row and many. Reference: every
-sample on its own through the model as transformers ships it, with peft's own LoRA layers and
+one-token samples; supervised (SFT) and preference (DPO, KTO) losses; one row and many. Reference:
+every sample on its own through the model as transformers ships it, with peft's own LoRA layers and
 torch's cross-entropy.
 
     python benchmarks/trie_parity.py                                    float32 on the CPU
@@ -41,7 +41,14 @@ from distill.student.render import Sample
 from distill.train.attention import ALIGNMENT
 from distill.train.lora import lora_config
 from distill.train.model import prepare
-from distill.train.preference import margins, pair_tensors
+from distill.train.preference import (
+    AnswerCollator,
+    answer_losses,
+    drift,
+    exchanged,
+    margins,
+    pair_tensors,
+)
 from distill.train.sft import edge_log_probs, row_tensors
 from distill.train.trie import pack, pack_pairs, padded
 
@@ -203,16 +210,61 @@ def trie_dpo(model: nn.Module, pairs: Pairs, row_tokens: int) -> Gradients:
     return gradient_of(model, losses)
 
 
+def plain_kto(model: nn.Module, pairs: Pairs, batched: bool = False) -> Gradients:
+    strange = [exchanged(pair, pairs[n - 1]) for n, pair in enumerate(pairs)]
+
+    def found(answers: list[tuple[Sample, Sample]] | list[list[Sample]]) -> Tensor:
+        samples = [item for pair in answers for item in pair]
+        rows = zip(separate(model, samples, batched), samples, strict=True)
+        return torch.stack(
+            [(row * torch.from_numpy(s.weights[1:]).to(row.device)).sum() for row, s in rows]
+        )
+
+    with torch.no_grad():
+        with model.disable_adapter():
+            reference, start = found(pairs), found(strange)
+        moved = (found(strange) - start).mean().clamp(min=0)
+    gain = BETA * (found(pairs) - reference - moved)
+    right, wrong = gain.view(-1, 2).unbind(1)
+    loss = (2 - torch.sigmoid(right) - torch.sigmoid(-wrong)).sum() / (2 * len(pairs))
+    return gradient_of(model, [loss])
+
+
+def trie_kto(model: nn.Module, pairs: Pairs, row_tokens: int) -> Gradients:
+    device = next(model.parameters()).device
+    numbers = [{"example": n} for n in range(len(pairs))]
+    batch = AnswerCollator(pairs, row_tokens, ALIGNMENT)(numbers)
+    rows, strange = (
+        [{k: v.to(device) for k, v in row.items()} for row in batch[name]]
+        for name in ("rows", "strange")
+    )
+    moved = drift(model, strange, 2 * len(pairs))
+    losses = []
+    for row in rows:
+        with torch.no_grad(), model.disable_adapter():
+            reference = margins(model, row)
+        gain = margins(model, row) - reference
+        losses.append(answer_losses(gain, moved, BETA).sum() / (2 * len(pairs)))
+    return gradient_of(model, losses)
+
+
 def error(found: Gradients, expected: Gradients) -> float:
     """Return the largest error of any tensor, relative to its largest entry."""
     assert set(found) == set(expected)
     return max(float((found[k] - v).abs().max() / v.abs().max()) for k, v in expected.items())
 
 
+LOSSES: dict[str, tuple[Any, Any, Any]] = {
+    "sft": (random_samples, plain_sft, trie_sft),
+    "dpo": (random_pairs, plain_dpo, trie_dpo),
+    "kto": (random_pairs, plain_kto, trie_kto),
+}
+"""Loss -> what draws a batch, the loss of separate samples, the loss of tries."""
+
+
 def case(loss: str, models: list[nn.Module], seed: int) -> tuple[Gradients, list[Gradients]]:
     """Return what separate samples give, and [padded, one row, rows of 600 tokens]."""
-    draw_batch: Any = random_samples if loss == "sft" else random_pairs
-    one, packed = (plain_sft, trie_sft) if loss == "sft" else (plain_dpo, trie_dpo)
+    draw_batch, one, packed = LOSSES[loss]
     plain, trie = models
     batch = draw_batch(np.random.default_rng(seed))
     tries = [packed(trie, batch, row_tokens) for row_tokens in (1 << 20, 600)]
@@ -222,8 +274,7 @@ def case(loss: str, models: list[nn.Module], seed: int) -> tuple[Gradients, list
 def exact(name: str, device: str, loss: str, seed: int) -> Gradients:
     """Return what the weights of the bf16 model give in float32, each sample on its own."""
     model = build(name, device, torch.bfloat16, trie=False).float()
-    draw_batch: Any = random_samples if loss == "sft" else random_pairs
-    one: Any = plain_sft if loss == "sft" else plain_dpo
+    draw_batch, one, _ = LOSSES[loss]
     found: Gradients = one(model, draw_batch(np.random.default_rng(seed)))
     return found
 
@@ -241,7 +292,7 @@ def main() -> None:
     from_exact: dict[str, list[float]] = {"trie": [], "padded": [], "separate": []}
     for name in options.architectures.split(","):
         models = [build(name, options.device, dtype, trie=trie) for trie in (False, True)]
-        for loss in ("sft", "dpo"):
+        for loss in LOSSES:
             mine, usual = 0.0, 0.0
             for seed in range(options.tries):
                 expected, (batched, *tries) = case(loss, models, seed)

@@ -16,8 +16,9 @@ docstrings below are the reference of every key (`docs/config.md` is generated f
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -303,26 +304,51 @@ class StudentConfig(Section):
     """Chat template file; the base's own when left out."""
 
 
+class Recipe(NamedTuple):
+    """What training does with a data set of a known size."""
+
+    rank: int
+    """Of the adapter; 0: there is none."""
+    epochs: float
+    learning_rate: float
+    """At its peak."""
+    steps: int
+
+    def in_words(self, method: str) -> str:
+        """Say what is done, and by which method."""
+        what = f"{method}, rank {self.rank}" if self.rank else "full fine-tuning"
+        return (
+            f"{what}, {self.epochs:g} epochs in {self.steps} steps, "
+            f"learning rate {self.learning_rate:g}"
+        )
+
+
 class TrainConfig(Section):
     """How the student is tuned."""
 
     output: str | None = None
     """Folder of the run; runs/<name> when left out."""
-    objective: Literal["sft", "dpo"] = "sft"
+    method: Literal["lora", "qlora", "full"] = "lora"
+    """lora: an adapter on all linear layers; qlora: the same with the base held in 4 bits (nf4),
+    for a GPU too small for it; full: every weight, which needs 16 bytes a weight and is served as
+    a model of its own."""
+    objective: Literal["sft", "dpo", "kto"] = "sft"
     """sft: imitate the teacher's turns; dpo: prefer the right answer of each pair in pairs.jsonl to
-    the wrong one. The reference of dpo is the base: to continue from a tuned student, merge it and
-    set student.base to the merged folder."""
+    the wrong one; kto: the same answers, each judged alone. The reference of dpo and kto is the
+    base: to continue from a tuned student, merge it and set student.base to the merged folder."""
     beta: float = Field(default=0.1, gt=0)
-    """How strongly dpo holds the student to the reference."""
-    rank: int = Field(default=32, ge=1)
-    """LoRA rank, on all linear layers."""
+    """How strongly dpo and kto hold the student to the reference."""
+    rank: int | None = Field(default=None, ge=1)
+    """LoRA rank; by the number of training examples when left out: 16 below 1,000, 32 up to
+    10,000, else 64."""
     alpha: float = Field(default=32, gt=0)
     """LoRA alpha."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate; 2e-4 for sft (about ten times that of full fine-tuning) and 2e-5 for dpo
-    when left out."""
-    epochs: float = Field(default=3, gt=0)
-    """Passes over the training examples."""
+    """Peak learning rate; when left out 2e-5 for dpo, kto and full fine-tuning, ten times that for
+    an adapter, and fifteen times where it has less than 100 steps."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training examples; by their number when left out: 4 below 500, 3 up to
+    5,000, 2 up to 20,000, else 1."""
     batch_size: int = Field(default=16, ge=1)
     """Examples per optimizer step."""
     warmup_ratio: float = Field(default=0.05, ge=0, le=1)
@@ -341,10 +367,26 @@ class TrainConfig(Section):
     seed: int = 0
     """Seed of initialisation and of the order of examples."""
 
-    @property
-    def peak_learning_rate(self) -> float:
-        """The learning rate, or its default for the objective."""
-        return self.learning_rate or {"sft": 2e-4, "dpo": 2e-5}[self.objective]
+    @model_validator(mode="after")
+    def _has_a_reference(self) -> Self:
+        if self.method == "full" and self.objective != "sft":
+            raise ValueError(
+                f"objective {self.objective!r} compares with the model without its adapter, which "
+                "method 'full' does not have; set method to lora or qlora"
+            )
+        return self
+
+    def recipe(self, examples: int) -> Recipe:
+        """Return rank, epochs and learning rate for a data set of so many training examples."""
+        rank = self.rank or (16 if examples < 1000 else 32 if examples <= 10_000 else 64)
+        few, many = examples < 500, examples > 20_000
+        epochs = self.epochs or (4 if few else 1 if many else 3 if examples <= 5000 else 2)
+        steps = math.ceil(epochs * math.ceil(examples / self.batch_size))
+        rate = 2e-5
+        if self.method != "full" and self.objective == "sft":
+            rate = 3e-4 if steps < 100 else 2e-4
+        rank = 0 if self.method == "full" else rank
+        return Recipe(rank, epochs, self.learning_rate or rate, steps)
 
 
 class ServeConfig(Section):

@@ -11,6 +11,7 @@ from distill.cli.options import ConfigArgument, SetOption
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from distill.config import Config
     from distill.train.device import Device
     from distill.train.plan import Plan
 
@@ -21,6 +22,10 @@ def train(
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Train nothing; print tokens, steps, memory and time."),
+    ] = False,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Also train on parts of the data: would more traces help?"),
     ] = False,
     despite_audit: Annotated[
         bool,
@@ -46,8 +51,10 @@ def train(
     from distill.train import runner  # seconds of imports, once it is sure to train
 
     if dry_run:
-        _show_plan(console, *runner.plan(settings))
+        _show_plan(console, settings.train.method, *runner.plan(settings))
         return
+    if curve:
+        _show_curve(console, settings)
     result = runner.train(settings, console)
     if not ranks.is_first():
         return
@@ -68,14 +75,15 @@ def train(
     )
 
 
-def _show_plan(console: Console, plan: Plan, device: Device) -> None:
+def _show_plan(console: Console, method: str, plan: Plan, device: Device) -> None:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
         "examples": f"{plan.examples} ({plan.validation} more for validation)",
         "samples": f"{plan.samples}",
-        "steps": f"{plan.steps}",
+        "steps": f"{plan.recipe.steps}",
+        "recipe": plan.recipe.in_words(method),
         "tokens": f"{plan.executed_tokens:,} computed for {plan.logical_tokens:,} in the samples",
         "sharing": f"{plan.sharing:.1f}x",
         "rows": f"at most {plan.row_tokens:,} tokens"
@@ -88,6 +96,29 @@ def _show_plan(console: Console, plan: Plan, device: Device) -> None:
     console.print(table)
     for reason, count in plan.dropped.items():
         console.print(f"[yellow]dropped[/] {count}: {reason}")
+
+
+def _show_curve(console: Console, settings: Config) -> None:
+    from rich.table import Table
+
+    from distill.train.growth import FILE, grow, in_words
+
+    growth = grow(settings, console)
+    if growth is None:
+        console.print("Interrupted; run the same command again to go on.")
+        raise typer.Exit(130)
+    table = Table("rows", "tokens", "validation loss", "calls as the teacher", box=None)
+    for point in growth.points:
+        share = point.accuracy
+        table.add_row(
+            f"{point.rows}",
+            f"{point.tokens:,}",
+            f"{point.loss:.4f}",
+            f"{share.value:.1%} ({share.low:.0%}-{share.high:.0%}, {share.n} turns)",
+        )
+    console.print(table)
+    console.print(in_words(growth), soft_wrap=True)
+    console.print(f"\nCurve: {settings.run_dir / FILE}", soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

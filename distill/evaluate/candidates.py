@@ -24,7 +24,15 @@ from distill.dataset import TRAIN
 from distill.errors import ConfigError
 from distill.evaluate.prompting import Prompted, Strict, choose_shots
 from distill.results import MODELS
-from distill.student.manifest import ADAPTER, TEMPLATE, Manifest, read_manifest
+from distill.student.base import folder_hash
+from distill.student.manifest import (
+    ADAPTER,
+    MERGED,
+    TEMPLATE,
+    Manifest,
+    read_manifest,
+    weights_file,
+)
 from distill.teachers import Teacher, teacher_identity
 from distill.types import Json, Message, digest
 
@@ -88,16 +96,20 @@ def candidates(config: Config, endpoint: str | None, only: Collection[str]) -> l
         StudentError: There is no trained student.
     """
     settings = config.eval
+    manifest = read_manifest(config.run_dir) if set(only) != {"teacher"} else None
+    adapter = manifest is None or manifest.method != "full"
     wanted = {
-        "base": True,
-        "prompted": settings.few_shot > 0,
-        "constrained": settings.constrained,
+        "base": adapter,
+        "prompted": adapter and settings.few_shot > 0,
+        "constrained": adapter and settings.constrained,
         "student": True,
         "teacher": settings.teacher != "none",
     }
     for name in only:
         if name not in MODELS:
             raise ConfigError(f"--only {name!r}: one or more of {','.join(MODELS)}")
+        if not wanted[name] and name != "teacher" and not adapter:
+            raise ConfigError(f"--only {name!r}: a model tuned whole is served without its base")
         if not wanted[name] and name != "teacher":
             key = "few_shot" if name == "prompted" else "constrained"
             raise ConfigError(f"--only {name!r}: set eval.{key} to have this column")
@@ -106,8 +118,8 @@ def candidates(config: Config, endpoint: str | None, only: Collection[str]) -> l
     foreign = None if known else endpoint
     return [
         teacher_candidate(config)
-        if name == "teacher"
-        else served_candidate(name, config, read_manifest(config.run_dir), foreign)
+        if name == "teacher" or manifest is None
+        else served_candidate(name, config, manifest, foreign)
         for name in chosen
     ]
 
@@ -145,11 +157,18 @@ def served_candidate(
     labels = {
         "base": base,
         "constrained": f"{base}, calls held to the schemas",
-        "student": f"{manifest.name} (LoRA rank {manifest.rank} on {base})",
+        "student": f"{manifest.name} (LoRA rank {manifest.rank} on {base})"
+        if manifest.rank
+        else f"{manifest.name} (all weights of {base} tuned)",
     }
     shots: tuple[Message, ...] = ()
     if name == "student":
-        decides["adapter"] = file_hash(adapter / "adapter_model.safetensors")
+        whole = manifest.method == "full"
+        decides["adapter"] = (
+            folder_hash(config.run_dir / MERGED)
+            if whole
+            else file_hash(weights_file(config.run_dir, manifest.method))
+        )
     if name == "prompted":
         shots = choose_shots(config.dataset_dir / TRAIN, config.eval.few_shot)
         decides["shots"] = [message.model_dump(mode="json") for message in shots]

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from distill.chat import to_chat
-from distill.config import Config
+from distill.config import Config, Recipe
+from distill.dataset import read_info
 from distill.errors import StudentError
 from distill.export.chat import rows_with_weights
 from distill.student.families import family_of
@@ -97,7 +98,7 @@ def trl_files(config: Config) -> dict[str, str]:
 
 def axolotl_files(config: Config) -> dict[str, str]:
     """Return what goes beside the rows for Axolotl: `axolotl train config.yaml`."""
-    train = config.train
+    train, recipe = config.train, _recipe(config)
     data = {"type": "chat_template", "field_messages": "messages", "field_tools": "tools"}
     data |= {"message_field_training": "train"}
     return {
@@ -111,14 +112,14 @@ def axolotl_files(config: Config) -> dict[str, str]:
                 ],
                 "train_on_inputs": False,
                 "adapter": "lora",
-                "lora_r": train.rank,
+                "lora_r": recipe.rank,
                 "lora_alpha": int(train.alpha),
                 "lora_target_linear": True,
                 "sequence_len": train.max_length,
                 "micro_batch_size": 1,
                 "gradient_accumulation_steps": train.batch_size,
-                "num_epochs": train.epochs,
-                "learning_rate": train.learning_rate,
+                "num_epochs": recipe.epochs,
+                "learning_rate": recipe.learning_rate,
                 "lr_scheduler": "cosine",
                 "warmup_ratio": train.warmup_ratio,
                 "optimizer": "adamw_torch_fused",
@@ -137,7 +138,7 @@ def llama_factory_files(config: Config) -> dict[str, str]:
     Raises:
         StudentError: The student's family has no template there.
     """
-    train, family = config.train, family_of(config).name
+    train, recipe, family = config.train, _recipe(config), family_of(config).name
     if family not in TEMPLATES:
         raise StudentError(f"student.family {family!r}: LLaMA-Factory has no template for it")
     columns = {"messages": "conversations", "system": "system", "tools": "tools"}
@@ -151,7 +152,7 @@ def llama_factory_files(config: Config) -> dict[str, str]:
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "lora",
-        "lora_rank": train.rank,
+        "lora_rank": recipe.rank,
         "lora_alpha": int(train.alpha),
         "lora_target": "all",
         "dataset_dir": ".",
@@ -161,8 +162,8 @@ def llama_factory_files(config: Config) -> dict[str, str]:
         "cutoff_len": train.max_length,
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": train.batch_size,
-        "learning_rate": train.learning_rate,
-        "num_train_epochs": train.epochs,
+        "learning_rate": recipe.learning_rate,
+        "num_train_epochs": recipe.epochs,
         "lr_scheduler_type": "cosine",
         "warmup_ratio": train.warmup_ratio,
         "bf16": True,
@@ -173,6 +174,12 @@ def llama_factory_files(config: Config) -> dict[str, str]:
         "dataset_info.json": json.dumps(info, indent=2) + "\n",
         "train.yaml": _yaml(settings),
     }
+
+
+def _recipe(config: Config) -> Recipe:
+    """Return what an adapter is trained with on this data set."""
+    rows = read_info(config.dataset_dir).counts.get("train", 0)
+    return config.train.model_copy(update={"method": "lora"}).recipe(rows)
 
 
 def _yaml(settings: dict[str, Any]) -> str:

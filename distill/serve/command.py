@@ -49,6 +49,8 @@ def vllm_command(target: Deployment, address: Address) -> list[str]:
         command += [f"{name}={folder}" for name, folder in target.adapters.items()]
     command += ["--enable-auto-tool-choice", "--tool-call-parser", target.parser]
     command += ["--chat-template", str(target.template)]
+    if target.family == "mistral":  # its own tokenizer would render without the template
+        command += ["--tokenizer-mode", "hf"]
     if target.template_kwargs:
         kwargs = json.dumps(dict(target.template_kwargs))
         command += ["--default-chat-template-kwargs", kwargs]

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from distill.config import ServeConfig, TeacherConfig
 from distill.errors import ConfigError, ServeError
-from distill.student.manifest import ADAPTER, MERGED, TEMPLATE, Manifest, read_manifest
+from distill.student.manifest import (
+    ADAPTER,
+    MERGED,
+    TEMPLATE,
+    Manifest,
+    read_manifest,
+    weights_file,
+)
 from distill.types import Json
 
 BASE, STUDENT = "base", "student"
@@ -110,7 +117,8 @@ def deployment(
         base: Where the base is; where training found it when None.
         settings: How to serve; what the (first) config said at training when None.
         teacher: Who answers what the student cannot; the config's of training when None.
-        merged: Serve the run's merged model instead of its adapter.
+        merged: Serve the run's merged model instead of its adapter, as is always done where all
+            weights were tuned.
 
     Raises:
         StudentError: There is no trained student in a run.
@@ -119,11 +127,11 @@ def deployment(
     runs = [run_dirs] if isinstance(run_dirs, Path) else list(run_dirs)
     manifests = [read_manifest(run_dir) for run_dir in runs]
     first, adapter = manifests[0], runs[0] / ADAPTER
-    for run_dir in runs:
-        _refuse_incomplete(run_dir / ADAPTER)
+    for run_dir, manifest in zip(runs, manifests, strict=True):
+        _refuse_incomplete(run_dir, manifest)
     for other, run_dir in zip(manifests[1:], runs[1:], strict=True):
         _refuse_strangers(first, other, runs[0], run_dir)
-    if merged:
+    if merged := merged or any(manifest.method == "full" for manifest in manifests):
         base = _merged_folder(runs)
     saved = first.config.get("teacher")
     return Deployment(
@@ -142,10 +150,12 @@ def deployment(
     )
 
 
-def _refuse_incomplete(adapter: Path) -> None:
-    for needed in (adapter / "adapter_model.safetensors", adapter / TEMPLATE):
+def _refuse_incomplete(run_dir: Path, manifest: Manifest) -> None:
+    for needed in (weights_file(run_dir, manifest.method), run_dir / ADAPTER / TEMPLATE):
         if not needed.is_file():
-            raise ServeError(f"no {needed.name} in {str(adapter)!r}; run `distill train CONFIG`")
+            raise ServeError(
+                f"no {needed.name} in {str(needed.parent)!r}; run `distill train CONFIG`"
+            )
 
 
 def _refuse_strangers(one: Manifest, other: Manifest, here: Path, there: Path) -> None:

@@ -7,13 +7,15 @@ A run folder, `runs/<name>/`:
         distill.json             `Manifest`
         chat_template.jinja      the template it was trained with
         README.md                the model card
-    merged/                      base and adapter in one, when they were merged: a checkpoint
+    merged/                      base and adapter in one, when they were merged, or all weights
+                                 where all were tuned: a checkpoint. adapter/ then has no weights
     metrics.jsonl, loss.png, train.log, checkpoints/
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -40,7 +42,9 @@ class Manifest(Frozen):
     """vLLM's tool-call parser."""
     template_kwargs: dict[str, Json] = {}
     """Template variables that requests to the server must set, as training did."""
+    method: Literal["lora", "qlora", "full"] = "lora"
     rank: int
+    """Of the adapter; 0: there is none."""
     toolset_name: str
     toolset_hash: str
     dataset_hash: str
@@ -52,6 +56,13 @@ class Manifest(Frozen):
     """Packages."""
     metrics: dict[str, float]
     """Of the finished run: losses, tokens, seconds."""
+
+
+def weights_file(run_dir: Path, method: str) -> Path:
+    """Return a file of a run that is there when its trained weights are."""
+    if method == "full":
+        return run_dir / MERGED / "config.json"
+    return run_dir / ADAPTER / "adapter_model.safetensors"
 
 
 def read_manifest(run_dir: Path) -> Manifest:

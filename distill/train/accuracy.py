@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor
 
 from distill.student.calls import calls_in
@@ -44,6 +45,9 @@ class Exam:
         self._samples = sorted((samples[i] for i in chosen), key=lambda sample: len(sample.ids))
         self._tokenizer = tokenizer
         self._family = family
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
     def accuracy(self, model: Any) -> float:
         """Return the share of turns answered as the teacher did."""
@@ -92,7 +96,7 @@ class Exam:
 @contextmanager
 def answering(model: Any) -> Iterator[None]:
     """Let a model in training generate: usual attention, layers as they are, no gradients."""
-    base = model.get_base_model()
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     compiled = [layer._compiled_call_impl for layer in base.base_model.layers]
     was_training = model.training
     base.set_attn_implementation("sdpa")

@@ -160,6 +160,7 @@ def trie_attention(
     Returns:
         The output [1, N, heads, D], and None for the weights.
     """
+    query, key = query.to(value.dtype), key.to(value.dtype)  # autocast: rotation was in float32
     if trie is not None:
         layer: Any = module
         last = layer.layer_idx == layer.config.num_hidden_layers - 1

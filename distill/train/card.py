@@ -16,7 +16,7 @@ tags: [tool-calling, lora, distillation]
 
 # {name}
 
-A LoRA adapter (rank {rank}) that calls the tools of `{toolset}` the way the teacher
+{what} that calls the tools of `{toolset}` the way the teacher
 `{teacher}` does, trained with [tool-distill](https://pypi.org/project/tool-distill/).
 
 | | |
@@ -33,7 +33,7 @@ A LoRA adapter (rank {rank}) that calls the tools of `{toolset}` the way the tea
 ## Training
 
 {epochs:g} epochs of {batch_size} examples a step, learning rate {learning_rate:g}, seed {seed}.
-{objective}
+{objective}{note}
 
 | metric | value |
 |---|---|
@@ -43,7 +43,7 @@ A LoRA adapter (rank {rank}) that calls the tools of `{toolset}` the way the tea
 
     distill serve RUN_FOLDER
 
-or with vLLM directly: the base, this adapter as a LoRA module, `--tool-call-parser {parser}` and
+or with vLLM directly: {served}, `--tool-call-parser {parser}` and
 `--chat-template chat_template.jinja` from this folder. Another template or parser than the one it
 was trained with makes it worse.{kwargs}
 
@@ -59,12 +59,25 @@ _OBJECTIVES = {
     "sft": "Loss on the assistant turns only, weighted per turn.",
     "dpo": "Direct preference optimization: the right answer of a pair against the wrong one, with "
     "the base as the reference.",
+    "kto": "Kahneman-Tversky optimization: right and wrong answers, each judged alone, with the "
+    "base as the reference.",
+}
+_WHAT = {
+    "lora": "A LoRA adapter (rank {rank})",
+    "qlora": "A LoRA adapter (rank {rank})",
+    "full": "A model, all of whose weights were tuned,",
+}
+_SERVED = {"full": "this model"}
+_NOTES = {
+    "qlora": " The base was held in 4 bits (nf4) while training; serving adds the adapter to the "
+    "base as it is."
 }
 
 
 def write_card(manifest: Manifest, material: Material, tools: int) -> str:
     """Return the card's text."""
     train = TrainConfig.model_validate(manifest.config["train"])
+    recipe, method = train.recipe(len(material.train)), manifest.method
     kwargs = manifest.template_kwargs
     base = Path(manifest.base)
     return _CARD.format(
@@ -72,7 +85,9 @@ def write_card(manifest: Manifest, material: Material, tools: int) -> str:
         base=base.name if base.is_absolute() else manifest.base,
         base_hash=manifest.base_hash,
         revision=f" at `{manifest.revision}`" if manifest.revision else "",
-        rank=manifest.rank,
+        what=_WHAT[method].format(rank=manifest.rank),
+        served=_SERVED.get(method, "the base, this adapter as a LoRA module"),
+        note=_NOTES.get(method, ""),
         family=manifest.family,
         parser=manifest.parser,
         toolset=manifest.toolset_name,
@@ -85,9 +100,9 @@ def write_card(manifest: Manifest, material: Material, tools: int) -> str:
         teacher=material.info.teacher,
         terms=material.info.terms or "not stated",
         created_at=manifest.created_at,
-        epochs=train.epochs,
+        epochs=recipe.epochs,
         batch_size=train.batch_size,
-        learning_rate=train.peak_learning_rate,
+        learning_rate=recipe.learning_rate,
         seed=train.seed,
         objective=_OBJECTIVES[train.objective],
         metrics="\n".join(f"| {key} | {value:,.6g} |" for key, value in manifest.metrics.items()),

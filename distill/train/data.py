@@ -46,6 +46,8 @@ class Material:
     validation: list[list[Sample]]
     dropped: Counter[str] = field(default_factory=Counter)
     """Reason -> examples."""
+    families: list[str] = field(default_factory=list)
+    """Of each training example; of a pair, its key."""
 
 
 def load_material(config: Config, renderer: Renderer) -> Material:
@@ -59,16 +61,18 @@ def load_material(config: Config, renderer: Renderer) -> Material:
     _check_toolset(config, info)
     dropped: Counter[str] = Counter()
     folder, longest = config.dataset_dir, config.train.max_length
-    if config.train.objective == "dpo":
-        found = _pairs(folder / PAIRS, renderer, longest, dropped)
+    if config.train.objective != "sft":
+        found, families = _pairs(folder / PAIRS, renderer, longest, dropped)
         content = hashlib.sha256((folder / PAIRS).read_bytes()).hexdigest()[:16]
     else:
-        examples = (read_examples(folder / name) for name in (TRAIN, VALIDATION))
-        found = [_rendered(split, renderer, longest, dropped) for split in examples]
+        splits = [read_examples(folder / name) for name in (TRAIN, VALIDATION)]
+        kept = [_rendered(split, renderer, longest, dropped) for split in splits]
+        found = [list(split.values()) for split in kept]
+        families = [str(splits[0][n].meta.get("family", n)) for n in kept[0]]
         content = dataset_hash(folder)
     if not found[0]:
         _refuse_empty(config, dropped)
-    return Material(info, content, found[0], found[1], dropped)
+    return Material(info, content, found[0], found[1], dropped, families)
 
 
 def _check_toolset(config: Config, info: DatasetInfo) -> None:
@@ -83,9 +87,10 @@ def _check_toolset(config: Config, info: DatasetInfo) -> None:
 
 def _rendered(
     examples: list[Example], renderer: Renderer, max_length: int, dropped: Counter[str]
-) -> list[list[Sample]]:
-    kept = []
-    for example in examples:
+) -> dict[int, list[Sample]]:
+    """Return the samples of each example that is kept, by its number."""
+    kept = {}
+    for number, example in enumerate(examples):
         try:
             samples = renderer.render(example)
         except StudentError as error:
@@ -96,15 +101,16 @@ def _rendered(
         elif max(len(sample.ids) for sample in samples) > max_length:
             dropped[f"longer than train.max_length ({max_length})"] += 1
         else:
-            kept.append(samples)
+            kept[number] = samples
     return kept
 
 
 def _pairs(
     path: Path, renderer: Renderer, max_length: int, dropped: Counter[str]
-) -> list[list[list[Sample]]]:
-    """Return the rendered pairs to train on and those held out."""
+) -> tuple[list[list[list[Sample]]], list[str]]:
+    """Return the rendered pairs to train on and those held out, and the keys of the first."""
     found: list[list[list[Sample]]] = [[], []]
+    keys = list[str]()
     for pair in read_pairs(path):
         try:
             both = [_answered(pair, answer, renderer) for answer in (pair.chosen, pair.rejected)]
@@ -117,7 +123,8 @@ def _pairs(
             dropped["chosen and rejected read the same in the student's format"] += 1
         else:
             found[_held_out(pair.key)].append(both)
-    return found
+            keys += [] if _held_out(pair.key) else [pair.key]
+    return found, keys
 
 
 def _answered(pair: Pair, answer: AssistantMessage, renderer: Renderer) -> Sample:
@@ -140,7 +147,7 @@ def _held_out(key: str) -> bool:
 def _refuse_empty(config: Config, dropped: Counter[str]) -> None:
     folder = str(config.dataset_dir)
     if not dropped:
-        what = "pairs" if config.train.objective == "dpo" else "training examples"
+        what = "pairs" if config.train.objective != "sft" else "training examples"
         raise DatasetError(f"no {what} in {folder!r}; see rejects.jsonl there for why")
     (reason, count), *_ = dropped.most_common(1)
     raise DatasetError(

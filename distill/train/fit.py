@@ -28,8 +28,13 @@ from distill.train.device import Device
 from distill.train.logs import quiet
 from distill.train.lora import lora_config
 from distill.train.model import load_student
-from distill.train.plan import Plan, total_steps
-from distill.train.preference import PairCollator, PreferenceTrainer
+from distill.train.plan import Plan
+from distill.train.preference import (
+    AnswerCollator,
+    AnswerTrainer,
+    PairCollator,
+    PreferenceTrainer,
+)
 from distill.train.progress import Display, FinalValidation, Interrupt, MetricsFile
 from distill.train.run import Run
 from distill.train.sft import TrieCollator, TrieTrainer, numbered
@@ -113,22 +118,26 @@ def _attempt(job: Job, console: Console) -> Fitted:
 
 
 def _trainer(job: Job) -> TrieTrainer:
-    settings, material = job.config.train, job.material
+    settings, material, recipe = job.config.train, job.material, job.costs.recipe
     count, held = len(material.train), len(material.validation)
     alignment = ALIGNMENT if job.device.kind == "cuda" else 1
     rows: Any = [*material.train, *material.validation]
-    prefers = settings.objective == "dpo"
-    collator = (PairCollator if prefers else TrieCollator)(rows, job.costs.row_tokens, alignment)
+    prefers = settings.objective != "sft"
+    pack, learn = _OBJECTIVES[settings.objective]
     set_seed(settings.seed)
-    trainer = (PreferenceTrainer if prefers else TrieTrainer)(
-        model=load_student(job.base, job.device),
+    trainer = learn(
+        model=load_student(job.base, job.device, settings.method),
         args=_arguments(job),
-        data_collator=collator,
+        data_collator=pack(rows, job.costs.row_tokens, alignment),
         train_dataset=numbered(0, count),
         eval_dataset=numbered(count, count + held) if held else None,
         processing_class=job.tokenizer,
-        peft_config=lora_config(settings.rank, settings.alpha),
+        peft_config=lora_config(recipe.rank, settings.alpha) if recipe.rank else None,
     )
+    assert trainer.model is not None
+    for parameter in trainer.model.parameters():  # trl rounds adapters of a base in 4 bits
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     if isinstance(trainer, PreferenceTrainer):
         trainer.beta = settings.beta
     if settings.eval_turns and held:
@@ -138,16 +147,23 @@ def _trainer(job: Job) -> TrieTrainer:
     return trainer
 
 
+_OBJECTIVES: dict[str, tuple[type[Any], type[TrieTrainer]]] = {
+    "sft": (TrieCollator, TrieTrainer),
+    "dpo": (PairCollator, PreferenceTrainer),
+    "kto": (AnswerCollator, AnswerTrainer),
+}
+
+
 def _arguments(job: Job) -> SFTConfig:
-    settings, device = job.config.train, job.device
-    steps = total_steps(job.config, len(job.material.train))
+    settings, device, recipe = job.config.train, job.device, job.costs.recipe
+    steps = recipe.steps
     pause = math.ceil(steps / settings.evals) if settings.evals else steps
     arguments = SFTConfig(
         output_dir=str(job.run.checkpoints),
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=max(1, len(job.material.validation)),  # one trie, an exact mean
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.peak_learning_rate,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=0.0,
@@ -164,7 +180,8 @@ def _arguments(job: Job) -> SFTConfig:
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
-        bf16=False,  # the base is held in its precision, adapters in float32: nothing to autocast
+        # A frozen base is held in its precision, adapters in float32: nothing to autocast.
+        bf16=settings.method == "full" and device.dtype is torch.bfloat16,
         gradient_checkpointing=job.costs.checkpointing,
         max_length=None,
         remove_unused_columns=False,

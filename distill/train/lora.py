@@ -10,11 +10,14 @@ peft's own layer otherwise: names, saving, loading and switching the adapter off
 
 In a compiled layer the second product is an operator of its own: torch.compile would replace the
 addition in place by one that copies the first product.
+
+A base in 4 bits (QLoRA; Dettmers et al., arXiv 2305.14314) is unpacked for each product and thrown
+away again; `W` is then what was unpacked.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig
@@ -69,6 +72,7 @@ class LoraLinear(Linear):
             self.lora_A[adapter].weight,
             self.lora_B[adapter].weight,
             self.scaling[adapter],
+            *packing(cast(Tensor, base.weight)),
         )
         return output
 
@@ -78,15 +82,22 @@ class _LoraProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        *packed: Any,
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         a, b = a.to(x.dtype), (b * scale).to(x.dtype)
         low = flat @ a.T
-        output = nn.functional.linear(flat, weight, bias)
+        output = nn.functional.linear(flat, unpacked(weight, *packed), bias)
         accumulate(output, low, b.T)
         ctx.save_for_backward(flat, weight, a, b, low)
-        ctx.scale = scale
+        ctx.scale, ctx.packed = scale, packed
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -96,8 +107,36 @@ class _LoraProduct(torch.autograd.Function):
         d_low = grad_flat @ b
         d_a = (d_low.T @ flat).float()
         d_b = (grad_flat.T @ low).float() * ctx.scale
+        others = (None for _ in ctx.packed)
         if not ctx.needs_input_grad[0]:  # the first layer reads frozen embeddings
-            return None, None, None, d_a, d_b, None
-        d_x = grad_flat @ weight
+            return None, None, None, d_a, d_b, None, *others
+        d_x = grad_flat @ unpacked(weight, *ctx.packed)
         accumulate(d_x, d_low, a)
-        return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None
+        return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None, *others
+
+
+def packing(weight: Tensor) -> tuple[Any, ...]:
+    """Return what bitsandbytes' nf4 weight is unpacked with; nothing for a plain matrix.
+
+    Tensors and numbers one by one: an object among the arguments would keep a layer from being
+    compiled.
+    """
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        return ()
+    scales = state.state2
+    return (
+        state.absmax, scales.absmax, scales.code, scales.blocksize, state.offset,
+        state.blocksize, state.shape[0], state.shape[1], state.dtype,
+    )  # fmt: skip
+
+
+def unpacked(weight: Tensor, *packed: Any) -> Tensor:
+    """Return a weight as a matrix; `packed` is its `packing`."""
+    if not packed:
+        return weight
+    scales, outer, code, outer_size, offset, size, rows, columns, dtype = packed
+    ops = torch.ops.bitsandbytes
+    inner = ops.dequantize_blockwise(scales, outer, code, outer_size, torch.float32) + offset
+    matrix: Tensor = ops.dequantize_4bit(weight, inner, size, "nf4", [rows, columns], dtype)
+    return matrix

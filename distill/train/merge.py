@@ -27,9 +27,10 @@ from distill.config import Config
 from distill.dataset import TRAIN, VALIDATION, read_examples
 from distill.errors import StudentError, TrainError
 from distill.student.base import Base, base_hash, find_base, load_tokenizer
-from distill.student.manifest import ADAPTER, TEMPLATE, Manifest, read_manifest
+from distill.student.manifest import ADAPTER, MERGED, Manifest, read_manifest
 from distill.student.render import Renderer, Sample
 from distill.train.device import choose_device
+from distill.train.publish import save_model
 
 BOUND = 0.02
 """Most mean difference of log-probabilities, in nats a token."""
@@ -78,12 +79,17 @@ def merge(config: Config, folder: Path | None = None) -> Merged:
         TrainError: The merged model does not answer as the adapter does.
     """
     manifest, base = read_manifest(config.run_dir), find_base(config)
+    if manifest.method == "full":
+        raise TrainError(
+            f"{str(config.run_dir / MERGED)!r} is the whole model already: there is no adapter to "
+            "merge (train.method is 'full')"
+        )
     if base_hash(base) != manifest.base_hash:
         raise StudentError(
             f"the adapter in {str(config.run_dir)!r} was trained on {manifest.base!r} with content "
             f"{manifest.base_hash!r}, but student.base is now {base_hash(base)!r}; train again"
         )
-    target = folder or config.run_dir / "merged"
+    target = folder or config.run_dir / MERGED
     samples = _turns(config, base)
     dtype = AutoConfig.from_pretrained(base.folder).dtype or torch.float32
     model: Any = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
@@ -92,7 +98,7 @@ def merge(config: Config, folder: Path | None = None) -> Merged:
     expected = [_answers(model, sample) for sample in samples]
     model = model.merge_and_unload().to(dtype)
     merged = _compared(target, expected, [_answers(model, sample) for sample in samples])
-    _publish(model, base, manifest, merged)
+    save_model(model, base, target, _card(manifest, merged))
     return merged
 
 
@@ -160,14 +166,9 @@ def _compared(
     return Merged(folder, len(expected), mean, float(same.mean()))
 
 
-def _publish(model: Any, base: Base, manifest: Manifest, merged: Merged) -> None:
-    prepared = merged.folder.with_name(merged.folder.name + ".part")
-    shutil.rmtree(prepared, ignore_errors=True)
-    model.save_pretrained(prepared)
-    load_tokenizer(base).save_pretrained(prepared)
-    (prepared / TEMPLATE).write_text(base.template, encoding="utf-8")
+def _card(manifest: Manifest, merged: Merged) -> str:
     name = Path(manifest.base)
-    card = _CARD.format(
+    return _CARD.format(
         base=name.name if name.is_absolute() else manifest.base,
         name=manifest.name,
         parser=manifest.parser,
@@ -175,6 +176,3 @@ def _publish(model: Any, base: Base, manifest: Manifest, merged: Merged) -> None
         mean=merged.mean,
         same=merged.same,
     )
-    (prepared / "README.md").write_text(card, encoding="utf-8")
-    shutil.rmtree(merged.folder, ignore_errors=True)
-    prepared.rename(merged.folder)

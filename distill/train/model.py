@@ -14,15 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from distill.errors import StudentError
+from distill.errors import StudentError, TrainError
 from distill.student.base import Base
+from distill.student.manifest import ADAPTER, MERGED, Manifest, read_manifest
 from distill.train import attention
 from distill.train.device import Device
 
@@ -30,14 +35,23 @@ LOGITS_AT_ONCE = 2**27
 """Half a gigabyte of float32."""
 
 
-def load_student(base: Base, device: Device) -> PreTrainedModel:
+def load_student(base: Base, device: Device, method: str = "lora") -> PreTrainedModel:
     """Load the base's weights, ready for tries.
+
+    Args:
+        base: The base.
+        device: Where it is trained.
+        method: qlora: with linear layers in 4 bits; full: in float32, as the optimizer keeps them.
 
     Raises:
         StudentError: They cannot be loaded, or attend in another way.
+        TrainError: There is nothing to pack them into 4 bits with.
     """
+    options: dict[str, Any] = {"dtype": torch.float32 if method == "full" else device.dtype}
+    if method == "qlora":
+        options |= _four_bits(device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=device.dtype)
+        model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StudentError(f"cannot load the model in {str(base.folder)!r}: {reason}") from error
@@ -48,6 +62,32 @@ def load_student(base: Base, device: Device) -> PreTrainedModel:
             f"{', '.join(sorted(kinds)) or 'sliding_attention'}; only full attention can be trained"
         )
     return prepare(model, compiled=device.kind == "cuda")
+
+
+def load_trained(base: Base, device: Device, run_dir: Path) -> tuple[Any, Manifest]:
+    """Load the student that a finished run has kept, and its manifest."""
+    manifest = read_manifest(run_dir)
+    if manifest.method == "full":
+        base = replace(base, folder=run_dir / MERGED)
+    model: Any = load_student(base, device, manifest.method)
+    if manifest.method != "full":
+        model = PeftModel.from_pretrained(model, str(run_dir / ADAPTER))
+    return model.to(device.kind).eval(), manifest
+
+
+def _four_bits(device: Device) -> dict[str, Any]:
+    if find_spec("bitsandbytes") is None:
+        raise TrainError(
+            "train.method 'qlora' needs bitsandbytes; pip install 'tool-distill[qlora]', or set "
+            "train.method to 'lora'"
+        )
+    packing = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=device.dtype,
+    )
+    return {"quantization_config": packing, "device_map": {"": device.kind}}
 
 
 def prepare(model: PreTrainedModel, *, compiled: bool) -> PreTrainedModel:

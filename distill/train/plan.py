@@ -11,14 +11,13 @@ only where the longest sample alone would not fit otherwise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from distill.config import Config
+from distill.config import Config, Recipe
 from distill.errors import TrainError
 from distill.student.base import WEIGHTS, Base
 from distill.student.families import read_json
@@ -34,6 +33,8 @@ _PROCESS_BYTES = 700 * 2**20
 _USABLE = 0.9
 """Share of a GPU's memory that is planned with; the rest is the allocator's."""
 _CPU_ROW_TOKENS = 16384
+_FOUR_BITS = 0.516
+"""Bytes a weight in 4 bits, with the doubly quantised scale of every 64."""
 _EFFICIENCY = 0.5
 """Share of the matrix speed that a training step reaches."""
 
@@ -46,7 +47,8 @@ class Plan:
     validation: int
     dropped: dict[str, int]
     samples: int
-    steps: int
+    recipe: Recipe
+    """Rank, epochs, learning rate and optimizer steps."""
     logical_tokens: int
     """Of all epochs, every sample on its own."""
     executed_tokens: int
@@ -81,7 +83,8 @@ def make_plan(config: Config, base: Base, material: Material, device: Device) ->
     Raises:
         TrainError: The base does not fit the GPU.
     """
-    shape = _Shape(base, config.train.rank, device)
+    recipe = config.train.recipe(len(material.train))
+    shape = _Shape(base, recipe.rank, device, config.train.method)
     longest = max(len(s.ids) for split in (material.train, material.validation)
                   for samples in split for s in samples)  # fmt: skip
     row_tokens, checkpointing = shape.rows(longest, device.memory_bytes, config.train.row_tokens)
@@ -93,15 +96,17 @@ def make_plan(config: Config, base: Base, material: Material, device: Device) ->
         for row in _rows(config, [material.train[i] for i in order[start : start + size]],
                          row_tokens)
     ]  # fmt: skip
-    epochs = config.train.epochs
-    # Forward, the gradient of the inputs as much again; the frozen weights have none.
-    passes = 2 + checkpointing + (config.train.objective == "dpo")
+    epochs, objective = recipe.epochs, config.train.objective
+    # Forward, the gradient of the inputs as much again; frozen weights have none. The reference of
+    # kto, and its drift, are about three more.
+    passes = 2 + checkpointing + {"sft": 0, "dpo": 1, "kto": 3}[objective]
+    passes += config.train.method == "full"
     return Plan(
         examples=len(material.train),
         validation=len(material.validation),
         dropped=dict(material.dropped),
         samples=sum(len(samples) for samples in material.train),
-        steps=total_steps(config, len(material.train)),
+        recipe=recipe,
         logical_tokens=round(epochs * sum(row.logical for row in rows)),
         executed_tokens=round(epochs * sum(len(row.ids) for row in rows)),
         row_tokens=row_tokens,
@@ -111,16 +116,17 @@ def make_plan(config: Config, base: Base, material: Material, device: Device) ->
     )
 
 
-def total_steps(config: Config, examples: int) -> int:
-    """Return the optimizer steps of a whole run."""
-    return math.ceil(config.train.epochs * math.ceil(examples / config.train.batch_size))
-
-
 def _rows(config: Config, batch: Sequence[Sequence[Sample]], row_tokens: int) -> Sequence[Row]:
-    if config.train.objective == "dpo":
+    objective = config.train.objective
+    if objective != "sft":
         pairs = [(chosen, rejected) for chosen, rejected in batch]
         shares = (share_pairs(pairs, rank, ranks.count()) for rank in range(ranks.count()))
-        return [row for part in shares if part for row in pack_pairs(part, row_tokens)]
+        return [
+            row
+            for part in shares
+            if part
+            for row in pack_pairs(part, row_tokens, apart=objective == "kto")
+        ]
     samples = [sample for samples in batch for sample in samples]
     parts = (share(samples, rank, ranks.count()) for rank in range(ranks.count()))
     return [row for part in parts for row in pack(part, row_tokens)]
@@ -129,7 +135,7 @@ def _rows(config: Config, batch: Sequence[Sequence[Sample]], row_tokens: int) ->
 class _Shape:
     """What the base's shapes say about memory and work."""
 
-    def __init__(self, base: Base, rank: int, device: Device) -> None:
+    def __init__(self, base: Base, rank: int, device: Device, method: str) -> None:
         shape: dict[str, Any] = read_json(base.folder / "config.json")
         self._gpu = device.kind == "cuda"
         self._bytes: int = device.dtype.itemsize
@@ -144,7 +150,17 @@ class _Shape:
         self._weights: int = sum(path.stat().st_size for path in base.folder.glob(WEIGHTS))
         widths = [self._hidden + self._queries, self._hidden + self._keys] * 2
         widths += [self._hidden + self._inner] * 3
-        self._adapter: int = rank * sum(widths) * self._layers
+        self._trained: int = rank * sum(widths) * self._layers
+        precision = str(shape.get("dtype") or shape.get("torch_dtype") or "float32")
+        stored = 4 if precision == "float32" else 2
+        if method == "qlora":
+            attention = 2 * self._hidden * (self._queries + self._keys)
+            linear = self._layers * (attention + 3 * self._hidden * self._inner)
+            self._weights -= round(linear * (stored - _FOUR_BITS))
+            self._weights += self._hidden * self._inner * self._bytes  # one layer's, unpacked
+        if method == "full":
+            self._trained = self._weights // stored
+            self._weights = self._trained * self._bytes if self._bytes < 4 else 0  # for autocast
 
     def rows(self, longest: int, memory: int | None, wanted: int | None) -> tuple[int, bool]:
         """Return the most tokens of a row, and whether layers are computed twice."""
@@ -175,7 +191,7 @@ class _Shape:
         return 2 * products + 4 * pairs * self._queries * self._layers
 
     def _fixed(self, logits: int) -> float:
-        optimizer = 16 * self._adapter  # weight, gradient and two moments in float32
+        optimizer = 16 * self._trained  # weight, gradient and two moments in float32
         return _PROCESS_BYTES + self._weights + optimizer + 3 * 4 * logits
 
     def _kept_a_token(self, checkpointing: bool) -> float:

@@ -1,11 +1,20 @@
-"""Direct preference optimization on trie rows (Rafailov et al., arXiv 2305.18290).
+"""Learning from right and wrong answers on trie rows.
 
-Chosen, rejected and all pairs of a batch share one trie: a pair's prompt is computed once, and what
-its two answers have in common cancels out of the margin and is not even supervised. The reference
+Chosen, rejected and all pairs of a batch share one trie: a prompt is computed once. The reference
 model is the student with its adapter off, over the same row: no second model and no second packing.
+
+Direct preference optimization (Rafailov et al., arXiv 2305.18290) sets the answers of a pair
+against each other; what they have in common cancels out and is not even supervised:
 
     margin  m = log p(chosen) - log p(rejected)
     loss    -log sigmoid(beta (m - m of the reference)), the mean over the pairs of a step
+
+Kahneman-Tversky optimization (Ethayarajh et al., arXiv 2402.01306) judges each answer alone,
+against how far the student has moved on answers that do not belong to their prompts:
+
+    gain    g = log p(answer) - log p(answer) of the reference
+    drift   k = the mean gain of every prompt with another pair's answers, at least 0, no gradient
+    loss    1 - sigmoid(beta (g - k)) if right, 1 - sigmoid(beta (k - g)) if wrong; the mean
 
 To prefer on top of a tuned student, merge its adapter first: the reference is then that student.
 """
@@ -15,13 +24,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distill.student.render import Sample
 from distill.train import ranks
-from distill.train.sft import Batch, TrieTrainer, edge_log_probs
-from distill.train.trie import PairRow, pack_pairs, padded, share_pairs
+from distill.train.sft import Batch, TrieTrainer, edge_log_probs, row_tensors
+from distill.train.trie import PairRow, pack, pack_pairs, padded, share_pairs
 
 
 class PairCollator:
@@ -38,14 +48,38 @@ class PairCollator:
     def __call__(self, features: Sequence[dict[str, int]]) -> Batch:
         """Pack the numbered pairs."""
         pairs = [self._pairs[feature["example"]] for feature in features]
+        return self._batch(features, self._rows(pairs))
+
+    def _rows(
+        self, pairs: Sequence[tuple[Sample, Sample]], *, apart: bool = False
+    ) -> list[PairRow]:
         mine = share_pairs(pairs, ranks.rank(), ranks.count())
-        rows = pack_pairs(mine, self._row_tokens) if mine else []
+        return pack_pairs(mine, self._row_tokens, apart=apart) if mine else []
+
+    def _batch(self, features: Sequence[dict[str, int]], rows: Sequence[PairRow]) -> Batch:
         return {
             "rows": [pair_tensors(padded(row, self._alignment)) for row in rows],
             "logical": torch.tensor([sum(row.logical for row in rows)]),
             "executed": torch.tensor([sum(len(row.ids) for row in rows)]),
             "examples": torch.tensor([feature["example"] for feature in features]),
         }
+
+
+class AnswerCollator(PairCollator):
+    """The same for answers that are judged alone; adds the rows that the drift is measured on."""
+
+    def __call__(self, features: Sequence[dict[str, int]]) -> Batch:
+        """Pack the numbered pairs, and their prompts with the answers of the pair before."""
+        numbers = [feature["example"] for feature in features]
+        pairs = [self._pairs[number] for number in numbers]
+        others = [*pairs[-1:], *pairs[:-1]]
+        if len(pairs) == 1:  # its own answers would be no drift
+            others = [self._pairs[(numbers[0] + 1) % len(self._pairs)]]
+        both = zip(pairs, others, strict=True)
+        strange = [sample for pair, other in both for sample in exchanged(pair, other)]
+        rows = [padded(row, self._alignment) for row in pack(strange, self._row_tokens)]
+        batch = self._batch(features, self._rows(pairs, apart=True))
+        return batch | {"strange": [row_tensors(row) for row in rows]}
 
 
 class PreferenceTrainer(TrieTrainer):
@@ -77,10 +111,91 @@ class PreferenceTrainer(TrieTrainer):
         return torch.tensor(float(count), device=device)
 
 
+class AnswerTrainer(PreferenceTrainer):
+    """`PreferenceTrainer` over the batches of an `AnswerCollator`."""
+
+    drift: Tensor | float = 0.0
+    """Of the current batch."""
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Measure the drift, then learn from the batch's rows."""
+        self.drift = self._measured(model, inputs)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor, None, None]:
+        """Measure the drift, then return the loss of one validation batch."""
+        self.drift = self._measured(model, inputs)
+        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Return one row's share of the mean loss; `num_items_in_batch` counts answers."""
+        assert num_items_in_batch is not None
+        reference = self.accelerator.unwrap_model(model)
+        with torch.no_grad(), reference.disable_adapter():
+            start = margins(reference, inputs)
+        gain = margins(model, inputs) - start
+        mode = "train" if model.training else "eval"
+        right, wrong = gain.detach().view(-1, 2).unbind(1)
+        self._metrics[mode]["pair_accuracy"].append((right > wrong).float().mean().item())
+        total: Tensor = answer_losses(gain, self.drift, self.beta).sum() / num_items_in_batch
+        return total
+
+    def _measured(self, model: nn.Module, inputs: Batch) -> Tensor:
+        rows = [self._prepare_inputs(row) for row in inputs["strange"]]
+        answers = 2 * len(inputs["examples"])
+        return drift(self.accelerator.unwrap_model(model), rows, answers)
+
+
+def answer_losses(gain: Tensor, drift: Tensor | float, beta: float) -> Tensor:
+    """Return the loss of each answer, [2n] right and wrong by turns."""
+    signs = gain.new_tensor([1.0, -1.0]).repeat(len(gain) // 2)
+    return 1 - torch.sigmoid(beta * signs * (gain - drift))
+
+
+@torch.no_grad()
+def drift(model: nn.Module, rows: Sequence[dict[str, Tensor]], answers: int) -> Tensor:
+    """Return how far the student has moved from its reference on answers out of place.
+
+    Args:
+        model: The student, with an adapter that can be switched off.
+        rows: Of `exchanged` samples.
+        answers: How many samples they hold.
+    """
+    moved = torch.stack([(edge_log_probs(model, row) * row["weights"]).sum() for row in rows])
+    with model.disable_adapter():  # type: ignore[operator]
+        start = torch.stack([(edge_log_probs(model, row) * row["weights"]).sum() for row in rows])
+    return ((moved.sum() - start.sum()) / answers).clamp(min=0)
+
+
 def margins(model: nn.Module, row: dict[str, Tensor]) -> Tensor:
     """Return log p(chosen) - log p(rejected) of each pair of a row."""
     entries = edge_log_probs(model, row)[row["edges"]] * row["signs"]
     return entries.new_zeros(len(row["count"])).index_add(0, row["pairs"], entries)
+
+
+def exchanged(pair: tuple[Sample, Sample], other: tuple[Sample, Sample]) -> list[Sample]:
+    """Return the prompt of a pair with each answer of another one."""
+    return [_answered(mine, theirs) for mine, theirs in zip(pair, other, strict=True)]
+
+
+def _answered(mine: Sample, theirs: Sample) -> Sample:
+    prompt, answer = mine.ids[mine.weights == 0], theirs.ids[theirs.weights > 0]
+    weights = np.concatenate([np.zeros(len(prompt)), np.ones(len(answer))]).astype(np.float32)
+    return Sample(np.concatenate([prompt, answer]), weights)
 
 
 def pair_tensors(row: PairRow) -> dict[str, Tensor]:

@@ -78,7 +78,8 @@ class Run:
 def identity_of(config: Config, base: Base, base_hash: str, material: Material) -> dict[str, Json]:
     """Return what decides the weights, as flat keys that a message can name."""
     settings = config.train.model_dump(mode="json", exclude=_IRRELEVANT)
-    settings["learning_rate"] = config.train.peak_learning_rate
+    recipe = config.train.recipe(len(material.train))
+    settings |= {key: value for key, value in recipe._asdict().items() if key != "steps"}
     return {f"train.{key}": value for key, value in settings.items()} | {
         "base model": base_hash,
         "chat template": digest(base.template),

@@ -7,7 +7,6 @@ left alone. The adapter folder appears in one step, so it is never half written.
 from __future__ import annotations
 
 import resource
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,7 +18,7 @@ from rich.console import Console
 
 from distill.config import Config
 from distill.student.base import Base, base_hash, find_base, load_tokenizer
-from distill.student.manifest import TEMPLATE, Manifest, read_manifest, write_manifest
+from distill.student.manifest import Manifest, read_manifest
 from distill.student.render import Renderer
 from distill.toolsets import load_toolset
 from distill.train import ranks
@@ -31,6 +30,7 @@ from distill.train.fit import Job, fit
 from distill.train.logs import quiet
 from distill.train.plan import Plan, make_plan
 from distill.train.progress import read_metrics
+from distill.train.publish import publish_run
 from distill.train.run import Run, identity_of
 
 _PACKAGES = ("tool-distill", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
@@ -53,7 +53,7 @@ def plan(config: Config) -> tuple[Plan, Device]:
     Raises:
         DistillError: Something that training needs is missing or does not fit.
     """
-    base, material, _ = _prepare(config)
+    base, material, _ = prepared(config)
     device = choose_device()
     return make_plan(config, base, material, device), device
 
@@ -67,8 +67,14 @@ def train(config: Config, console: Console) -> Result:
         DistillError: Something that training needs is missing or does not fit, or the run in the
             folder has other settings.
     """
+    return train_on(config, *prepared(config), console)
+
+
+def train_on(
+    config: Config, base: Base, material: Material, tokenizer: Any, console: Console
+) -> Result:
+    """Train on a data set that is rendered already; otherwise as `train`."""
     run = Run(config.run_dir)
-    base, material, tokenizer = _prepare(config)
     content = base_hash(base)
     if ranks.is_first():
         run.claim(identity_of(config, base, content, material))
@@ -77,7 +83,7 @@ def train(config: Config, console: Console) -> Result:
     device = choose_device()
     costs = make_plan(config, base, material, device)
     if ranks.is_first():
-        _announce(console, base, costs, device, run.last_checkpoint())
+        _announce(console, base, costs, device, config.train.method, run.last_checkpoint())
     fitted = fit(Job(config, base, material, tokenizer, device, run, costs), console)
     if not ranks.is_first():
         return Result(run.folder, None)
@@ -86,11 +92,14 @@ def train(config: Config, console: Console) -> Result:
     if fitted.interrupted:
         return Result(run.folder, None)
     manifest = _manifest(config, base, content, material, _summary(rows, fitted.seconds))
-    _publish(run, fitted.model, base, manifest, material, len(_tools(config)))
+    with quiet(run.log):
+        card = write_card(manifest, material, len(_tools(config)))
+        publish_run(run, fitted.model, base, manifest, card)
     return Result(run.folder, manifest)
 
 
-def _prepare(config: Config) -> tuple[Base, Material, Any]:
+def prepared(config: Config) -> tuple[Base, Material, Any]:
+    """Return the base, the rendered data set and the tokenizer of a config."""
     with quiet(None):
         base = find_base(config)
         tokenizer = load_tokenizer(base)
@@ -98,15 +107,16 @@ def _prepare(config: Config) -> tuple[Base, Material, Any]:
 
 
 def _announce(
-    console: Console, base: Base, costs: Plan, device: Device, checkpoint: Path | None
+    console: Console, base: Base, costs: Plan, device: Device, method: str, checkpoint: Path | None
 ) -> None:
     console.print(
         f"{base.name} ({base.family.name}) on {device.name}, {str(device.dtype)[6:]}: "
-        f"{costs.examples} examples, {costs.steps} steps, {costs.executed_tokens:,} tokens "
+        f"{costs.examples} examples, {costs.recipe.steps} steps, {costs.executed_tokens:,} tokens "
         f"({costs.sharing:.1f}x fewer than unpacked)"
         + (f", on {ranks.count()} ranks" if ranks.count() > 1 else ""),
         soft_wrap=True,
     )
+    console.print(costs.recipe.in_words(method), soft_wrap=True)
     if checkpoint:
         console.print(f"resuming from {checkpoint.name}")
 
@@ -149,7 +159,8 @@ def _manifest(
         family=base.family.name,
         parser=base.parser,
         template_kwargs=dict(base.family.template_kwargs),
-        rank=config.train.rank,
+        method=config.train.method,
+        rank=config.train.recipe(len(material.train)).rank,
         toolset_name=material.info.toolset,
         toolset_hash=material.info.toolset_hash,
         dataset_hash=material.hash,
@@ -167,16 +178,3 @@ def _installed() -> list[str]:
 
 def _tools(config: Config) -> tuple[Any, ...]:
     return load_toolset(config.toolset_dir).toolset.tools
-
-
-def _publish(
-    run: Run, model: Any, base: Base, manifest: Manifest, material: Material, tools: int
-) -> None:
-    prepared = run.folder / "adapter.part"
-    shutil.rmtree(prepared, ignore_errors=True)
-    with quiet(run.log):
-        model.save_pretrained(prepared, save_embedding_layers=False)
-    (prepared / TEMPLATE).write_text(base.template, encoding="utf-8")
-    (prepared / "README.md").write_text(write_card(manifest, material, tools), encoding="utf-8")
-    write_manifest(prepared, manifest)
-    run.publish(prepared)

@@ -93,17 +93,26 @@ class PairRow(Row):
     """Pairs."""
 
 
-def pack_pairs(pairs: Sequence[tuple[Sample, Sample]], row_tokens: int) -> list[PairRow]:
+def pack_pairs(
+    pairs: Sequence[tuple[Sample, Sample]], row_tokens: int, *, apart: bool = False
+) -> list[PairRow]:
     """Pack (chosen, rejected) into rows of whole pairs, halving what is too long for a row.
 
     A weight above 0 supervises a token, whatever it is.
+
+    Args:
+        pairs: What to pack.
+        row_tokens: Most distinct tokens of a row.
+        apart: Every answer counts as a pair of its own, with nothing to subtract: chosen and
+            rejected of pair n become the entries 2n and 2n + 1.
     """
     ordered = sorted(pairs, key=lambda pair: _order(pair[0]))
-    row = _lay_out_pairs(ordered)
+    row = _lay_out_pairs(ordered, apart)
     if len(row.ids) <= row_tokens or len(ordered) == 1:
         return [row]
     half = len(ordered) // 2
-    return [*pack_pairs(ordered[:half], row_tokens), *pack_pairs(ordered[half:], row_tokens)]
+    parts = (ordered[:half], ordered[half:])
+    return [row for part in parts for row in pack_pairs(part, row_tokens, apart=apart)]
 
 
 def share_pairs(
@@ -233,12 +242,12 @@ def _walk(ordered: Sequence[Sample], shared: Sequence[int]) -> tuple[Ints, Ints,
     return ids, depth, stop, paths
 
 
-def _lay_out_pairs(pairs: Sequence[tuple[Sample, Sample]]) -> PairRow:
+def _lay_out_pairs(pairs: Sequence[tuple[Sample, Sample]], apart: bool = False) -> PairRow:
     """Return the row of sorted pairs."""
     signed = [
-        (sample, pair, sign)
+        (sample, 2 * pair + place if apart else pair, 1 if apart else 1 - 2 * place)
         for pair, both in enumerate(pairs)
-        for sample, sign in zip(both, (1, -1), strict=True)
+        for place, sample in enumerate(both)
     ]
     signed.sort(key=lambda entry: _order(entry[0]))
     ordered = [sample for sample, _, _ in signed]
@@ -262,5 +271,5 @@ def _lay_out_pairs(pairs: Sequence[tuple[Sample, Sample]]) -> PairRow:
         pairs=entries[:, 0],
         edges=edges,
         signs=entries[:, 2].astype(np.float32),
-        count=len(pairs),
+        count=len(pairs) * (1 + apart),
     )

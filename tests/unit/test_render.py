@@ -3,12 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import dashscope
 import pytest
-from tokenizers import AddedToken
 from train_world import byte_tokenizer, call, example, save_base, trl_template
-from transformers import PreTrainedTokenizerFast
-from transformers.convert_slow_tokenizer import TikTokenConverter
+from vocabularies import qwen25
 
 from distill.config import Config
 from distill.errors import StudentError
@@ -31,11 +28,6 @@ RING = Tool(
     parameters={"type": "object", "properties": {"times": {"type": "integer"}}},
 )
 
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
 PROMPT = (
     "<|im_start|>system\nYou ring bells.\n\n# Tools\n\nYou may call one or more functions to "
     "assist with the user query.\n\nYou are provided with function signatures within "
@@ -55,18 +47,8 @@ RESULT = (
 
 @pytest.fixture(scope="module")
 def qwen() -> Any:
-    """Qwen2.5's tokenizer: its vocabulary as dashscope ships it, its template as trl does."""
-    vocabulary = Path(dashscope.__file__).parent / "resources/qwen.tiktoken"
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    for thing in ("object_ref", "box", "quad", "vision"):
-        special += [f"<|{thing}_start|>", f"<|{thing}_end|>"]
-    special += ["<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
-    converter = TikTokenConverter(str(vocabulary), SPLIT, extra_special_tokens=special)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=converter.converted())
-    marks = [AddedToken(mark, normalized=False) for mark in ("<tool_call>", "</tool_call>")]
-    tokenizer.add_tokens(marks)
-    tokenizer.chat_template = trl_template("qwen2_5")
-    return tokenizer
+    """Qwen2.5's own tokenizer."""
+    return qwen25()
 
 
 def test_qwen25_is_rendered_as_the_checkpoint_writes_it(qwen: Any) -> None:

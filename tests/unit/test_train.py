@@ -156,7 +156,7 @@ def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
 
 def test_the_plan_counts_what_training_then_computes(trained: Path) -> None:
     plan, _ = runner.plan(settings(trained))
-    assert (plan.examples, plan.validation, plan.samples, plan.steps) == (10, 2, 20, 6)
+    assert (plan.examples, plan.validation, plan.samples, plan.recipe.steps) == (10, 2, 20, 6)
     metrics = read_manifest(trained / "runs/bells").metrics
     assert plan.logical_tokens == metrics["logical_tokens"]
     assert plan.executed_tokens == pytest.approx(metrics["executed_tokens"], rel=0.05)

@@ -78,13 +78,13 @@ def byte_tokenizer(template: str = "qwen2_5") -> Any:
     return tokenizer
 
 
-def tiny_model(seed: int = 0) -> Qwen2ForCausalLM:
+def tiny_model(seed: int = 0, width: int = 32) -> Qwen2ForCausalLM:
     """Return an untrained Qwen2 with two queries a KV head, in float32."""
     torch.manual_seed(seed)
     shape = Qwen2Config(
         vocab_size=264,
-        hidden_size=32,
-        intermediate_size=48,
+        hidden_size=width,
+        intermediate_size=width * 3 // 2,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
