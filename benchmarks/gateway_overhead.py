@@ -36,7 +36,7 @@ from starlette.routing import Route
 
 from distill.serve.address import Address, private_address
 from distill.serve.gateway.app import Gateway, create_app
-from distill.serve.gateway.listen import bound_socket
+from distill.endpoint import bound_socket
 from distill.serve.gateway.remedy import Remedies
 from distill.serve.gateway.upstream import Upstream
 

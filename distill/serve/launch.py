@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx2
 
+from distill.endpoint import bound_socket, listening
 from distill.errors import ConfigError
 from distill.serve.address import Address, private_address
 from distill.serve.checks import Taught, check_effect, check_parser, check_prompts
@@ -23,7 +24,6 @@ from distill.serve.deployment import Deployment
 from distill.serve.files import Loaded, check_base
 from distill.serve.gateway.app import Gateway, create_app
 from distill.serve.gateway.keep import Keeper
-from distill.serve.gateway.listen import bound_socket, listening
 from distill.serve.gateway.remedy import Remedies
 from distill.serve.gateway.upstream import Upstream
 from distill.serve.samples import prompt, taught

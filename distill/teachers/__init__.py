@@ -13,6 +13,7 @@ from distill.teachers.base import (
     Teacher,
     TeacherError,
     is_hosted,
+    refuse_without_terms,
     teacher_identity,
     teacher_settings,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "is_hosted",
     "paced",
     "price_of",
+    "refuse_without_terms",
     "teacher_identity",
     "teacher_settings",
 ]

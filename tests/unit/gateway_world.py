@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from distill.config import TeacherConfig
+from distill.endpoint import bound_socket, listening
 from distill.serve.address import private_address
 from distill.serve.gateway.app import Gateway, create_app
 from distill.serve.gateway.keep import Keeper
-from distill.serve.gateway.listen import bound_socket, listening
 from distill.serve.gateway.remedy import Remedies
 from distill.serve.gateway.upstream import Upstream
 from distill.teachers import create_teacher

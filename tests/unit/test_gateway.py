@@ -13,10 +13,10 @@ import openai
 import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from distill.endpoint import bound_socket, listening
 from distill.serve.gateway import app as app_module
 from distill.serve.gateway.check import find_problem
 from distill.serve.gateway.exchange import Ask
-from distill.serve.gateway.listen import bound_socket, listening
 from distill.traces import TraceStore
 from distill.types import Outcome
 from tests.unit.gateway_world import (

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from distill.config import ServeConfig
 from distill.dataset import example_to_row, write_rows
+from distill.endpoint import bound_socket
 from distill.errors import ConfigError, ServeError, StudentError
 from distill.serve import command as command_module
 from distill.serve.address import Address, private_address
@@ -33,7 +34,6 @@ from distill.serve.command import vllm_command as command_at
 from distill.serve.command import vllm_environment as environment_at
 from distill.serve.deployment import deployment
 from distill.serve.files import Loaded, check_base
-from distill.serve.gateway.listen import bound_socket
 from distill.serve.samples import NO_DATA, curl_line, prompt, sample_examples
 from distill.serve.server import GUARD, Server, cause, phase
 from distill.student.base import folder_hash

@@ -20,7 +20,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from distill.chat import OBSERVE
+from distill.endpoint import unless_gone
 from distill.serve.gateway.check import find_problem
 from distill.serve.gateway.exchange import Ask, Problem, read_ask
 from distill.serve.gateway.keep import Keeper
@@ -40,8 +41,6 @@ LOG = logging.getLogger("distill.gateway")
 
 LARGEST_BODY = 32 * 2**20
 """Bytes of a request."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Gateway:
             raw = ask.raw()
         if ask.streams:
             return await self._streamed(request, ask, raw)
-        return await _unless_gone(request, self._whole(ask, raw))
+        return await unless_gone(request, self._whole(ask, raw))
 
     async def _whole(self, ask: Ask, raw: bytes) -> Response:
         try:
@@ -103,7 +102,7 @@ class Gateway:
                 await stack.aclose()
                 return _relayed(reply, headers)
             events = self._events(ask, passage, self.upstream.lines(reply), headers)
-            first = await _unless_gone(request, anext(events))
+            first = await unless_gone(request, anext(events))
         except Fault as fault:
             await stack.aclose()
             mended = await self._mend(ask, Problem(fault.code, str(fault)), None)
@@ -186,7 +185,7 @@ class Gateway:
             raise HTTPException(400, "the body is not a JSON object")
         headers = self._headers(ask, "direct")
         if not ask.streams:
-            reply = await _unless_gone(request, self.upstream.post("/v1/completions", raw))
+            reply = await unless_gone(request, self.upstream.post("/v1/completions", raw))
             return _relayed(reply, headers)
         stack = AsyncExitStack()
         reply = await stack.enter_async_context(self.upstream.stream("/v1/completions", raw))
@@ -274,25 +273,6 @@ async def _body(request: Request) -> bytes:
             raise HTTPException(413, f"the body has more than {LARGEST_BODY} bytes")
         parts.append(part)
     return b"".join(parts)
-
-
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """Do the work unless the client leaves; vLLM stops generating then."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise HTTPException(499, "the client has left")
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _rest(
