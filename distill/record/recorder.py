@@ -23,7 +23,7 @@ from typing import Any
 
 from distill.config import Config
 from distill.errors import StoreError
-from distill.record.wires import Wire
+from distill.record.wires import Wire, prepare
 from distill.teachers import cost_usd
 from distill.toolsets.sources.foreign import read_tool
 from distill.traces import LedgerLine, TeacherRef, TraceStore
@@ -92,7 +92,7 @@ class Recorder:
     """Takes exchanges from the endpoint and stores them, one after the other."""
 
     def __init__(self, config: Config, toolset: ToolSet, store: TraceStore) -> None:
-        """Start the thread.
+        """Load the provider's SDK and start the thread.
 
         Args:
             config: The distillation.
@@ -107,6 +107,7 @@ class Recorder:
         self._responses: OrderedDict[str, tuple[Message, ...]] = OrderedDict()
         self._room = threading.BoundedSemaphore(MOST_WAITING)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="distill-record")
+        prepare(config.teacher.provider)
 
     def close(self) -> None:
         """Store what waits, and end the thread."""

@@ -32,7 +32,7 @@ _HOPS = frozenset(
     }
 )
 """Headers that are about one connection."""
-_OURS = frozenset({"host", "content-length", "accept-encoding"})
+_OURS = frozenset({"host", "content-length", "accept-encoding", "expect"})
 _KEYS = frozenset({"authorization", "x-api-key", "api-key"})
 
 Headers = Sequence[tuple[bytes, bytes]]

@@ -73,6 +73,11 @@ def wire_of(path: str) -> Wire | None:
     return WIRES.get(path.rstrip("/").removeprefix("/v1"))
 
 
+def prepare(provider: str) -> None:
+    """Load the SDK that a provider's answers need, before an answer has to wait for it."""
+    _replaying("messages" if provider == "anthropic" else "chat")
+
+
 class _Replay(httpx2.BaseTransport):
     """Receives the same answer again."""
 

@@ -19,7 +19,7 @@ from distill.teachers.base import (
 )
 from distill.teachers.gate import Gate
 from distill.teachers.pacing import PacedTeacher, paced
-from distill.teachers.prices import cost_usd, price_of
+from distill.teachers.prices import cost_usd, price_of, refuse_without_price
 
 __all__ = [
     "Failure",
@@ -32,6 +32,7 @@ __all__ = [
     "is_hosted",
     "paced",
     "price_of",
+    "refuse_without_price",
     "refuse_without_terms",
     "teacher_identity",
     "teacher_settings",

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 from distill import __version__
 from distill.traces.foreign import links, told_task
+from distill.traces.importers import Skip
 from distill.traces.store import TraceStore
 from distill.traces.trace import LedgerLine, TeacherRef, Trace, TurnRecord
 from distill.types import (
@@ -54,13 +55,14 @@ class Answered:
     by_another: bool = False
     """Whether somebody other than `teacher` gave this answer."""
     error: str | None = None
-    """What is wrong with the answer; None: nothing."""
+    """What is wrong with the answer; None: nothing. A wrong one goes on with nothing."""
 
     @property
     def root(self) -> Json:
         """What requests that continue each other have in common besides their messages."""
         tools = self.offer.model_dump() if self.offer else None
-        return [self.source, self.toolset.hash, tools, self.teacher.provider, self.teacher.model]
+        by = [self.teacher.provider, self.teacher.model]
+        return [self.source, self.toolset.hash, tools, *by, self.error is None]
 
 
 @dataclass(frozen=True)
@@ -72,29 +74,31 @@ class Joined:
     """Whether it continues a stored trace."""
 
 
-def join(
-    store: TraceStore, answered: Answered, line: LedgerLine | None, held: Sequence[str] = ()
-) -> Joined:
+def join(store: TraceStore, answered: Answered, line: LedgerLine | None = None) -> Joined:
     """Store an answered request, as a trace or as the end of one.
+
+    An answer of somebody else than the teacher is never a trace of its own.
 
     Args:
         store: The store.
         answered: The request with its answer.
         line: The call, under any key; None: it cost nothing.
-        held: Keys of episodes that only stood for this one until it was answered.
 
     Raises:
         StoreError: It was not stored.
+        Skip: Somebody else answered, and no stored trace ends where the request begins.
     """
     whole = (*answered.messages, _plain(answered.turn.message))
     chain = links(whole, answered.root)
     ends = [n for n, m in enumerate(answered.messages) if isinstance(m, AssistantMessage)]
-    stored = store.find([chain[n] for n in ends])
+    stored = store.find([chain[n] for n in ends]) if answered.error is None else {}
     former = next((stored[chain[n]] for n in reversed(ends) if chain[n] in stored), None)
+    if answered.by_another and former is None:
+        raise Skip("it goes on with no stored trace")
     trace = _trace(answered, whole, chain[-1], ends, former)
-    keys = [*held, *([former.key] if former else [])]
+    lines = [line.model_copy(update={"key": trace.key})] if line else []
     store.add_toolset(answered.toolset)
-    store.grow(trace, keys, [line.model_copy(update={"key": trace.key})] if line else [])
+    store.grow(trace, [former.key] if former else [], lines)
     return Joined(trace, former is not None)
 
 
@@ -115,7 +119,7 @@ def _trace(
         task=told_task(messages, toolset, answered.source, key, offer=answered.offer),
         toolset_name=toolset.name,
         toolset_hash=toolset.hash,
-        teacher=answered.teacher,
+        teacher=former.teacher if former and answered.by_another else answered.teacher,
         outcome=Outcome.ERROR if answered.error else outcome,
         error=answered.error,
         messages=messages,
