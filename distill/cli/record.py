@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ PORT = 8100
 DRAIN_S = 600
 """How long answers under way may take after the first Ctrl-C."""
 LOOK_S = 0.5
+SWITCH_S = 0.0005
 
 
 def record(
@@ -77,6 +79,8 @@ def _listen(settings: Config, recorder: Recorder, host: str, port: int, console:
             f"--host {host!r} can be reached from other machines, and whoever does spends the "
             f"key in {settings.teacher.api_key_env!r}; unset it, so that agents send their own"
         )
+    # A thread that computes lets the others in this often: what is told makes nothing wait.
+    sys.setswitchinterval(SWITCH_S)
     app = create_app(lambda: Upstream(settings.teacher), recorder, spends=spends)
     # What the provider's headers say is passed back; uvicorn would add its own.
     plain = {"log_level": "critical", "date_header": False, "server_header": False}

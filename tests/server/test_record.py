@@ -89,7 +89,7 @@ def test_a_whole_agent_loop_is_one_trace(name, mock, tmp_path):
 
 def test_what_was_recorded_passes_the_filter(mock, tmp_path):
     config = config_at(tmp_path, mock, "openai_chat")
-    numbers = range(10, 60, 2)
+    numbers = range(10, 60, 5)
     for n in numbers:
         script(mock, sets(n), {"text": f"The lamp is at {n}."})
     with recording(config) as at:
