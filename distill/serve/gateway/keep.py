@@ -19,7 +19,7 @@ import os
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,6 +108,8 @@ class Keeper:
     def answered(self, ask: Ask, choices: Sequence[Mapping[str, Any]]) -> None:
         """Keep a fit answer of the student where it goes on with an answer of the teacher."""
         if self._goes_on(ask):
+            calls = choices[0]["message"].get("tool_calls") or ()
+            self._await([str(call.get("id")) for call in calls])
             self._submit(ask, self._keep_answered, ask, choices)
 
     def _goes_on(self, ask: Ask) -> bool:
@@ -128,7 +130,6 @@ class Keeper:
     def _keep_answered(self, ask: Ask, choices: Sequence[Mapping[str, Any]]) -> None:
         turn = _students(ask, choices[0])
         join(self._opened(), self._told(ask, turn, self._ref(turn), by_another=True))
-        self._await(turn)
 
     def _told(
         self,
@@ -149,9 +150,9 @@ class Keeper:
             error=error,
         )
 
-    def _await(self, turn: Turn) -> None:
-        for call in turn.message.tool_calls:
-            self._awaited[call.id] = None
+    def _await(self, calls: Iterable[str]) -> None:
+        """Expect results; at once, because they may come before anything is written."""
+        self._awaited.update(dict.fromkeys(calls))
         while len(self._awaited) > MOST_AWAITED:
             self._awaited.popitem(last=False)
 
@@ -207,6 +208,8 @@ class Keeper:
             turn: The answer.
             still: What is wrong with it.
         """
+        if still is None:
+            self._await(call.id for call in turn.message.tool_calls)
         self._submit(made.ask, self._keep_escalated, made, turn, still)
 
     def unanswered(self, made: Escalation, error: BaseException) -> None:
@@ -223,7 +226,6 @@ class Keeper:
             self._opened().add_episodes([UNDER_WAY])
             self._opened().write([], [], [line])  # it was paid for
             raise
-        self._await(turn)
 
     def _keep_unanswered(self, made: Escalation, error: BaseException) -> None:
         if isinstance(error, TeacherError):
