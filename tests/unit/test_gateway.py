@@ -13,13 +13,15 @@ import openai
 import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from distill.config import load_config
+from distill.config import Prices, TeacherConfig, load_config
 from distill.dataset import read_examples
 from distill.endpoint import bound_socket, listening
 from distill.filter import build_dataset
 from distill.serve.gateway import app as app_module
 from distill.serve.gateway.check import find_problem
 from distill.serve.gateway.exchange import Ask
+from distill.serve.gateway.keep import Budget, Keeper
+from distill.teachers import create_teacher
 from distill.traces import TraceStore
 from distill.types import Outcome
 from tests.unit.gateway_world import (
@@ -537,3 +539,37 @@ def test_a_store_that_cannot_count_refuses_to_escalate(tmp_path):
         reply = post(world, asked())
         assert "cannot be counted" in reply.json()["distill"]["detail"]
         assert world.teacher.bodies == []
+
+
+async def test_money_put_aside_for_a_client_that_leaves_is_given_back(tmp_path):
+    url = f"sqlite:///{tmp_path / 'served.db'}"
+    config = TeacherConfig(
+        provider="openai_chat",
+        model="big",
+        base_url="http://127.0.0.1:9/v1",
+        price=Prices(input=1000, output=1000),
+    )
+    opening, go_on = threading.Event(), threading.Event()
+
+    def slowly():
+        opening.set()
+        go_on.wait(10)
+        return TraceStore.open(url, create=True)
+
+    teacher = create_teacher(config)
+    keeper = Keeper(slowly, teacher, Budget(100, config))
+    beginning = asyncio.create_task(keeper.begin(Ask(asked())))
+    await asyncio.to_thread(opening.wait, 10)
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    go_on.set()
+    await asyncio.to_thread(keeper.close)
+    await teacher.close()
+    with TraceStore.open(url) as store:
+        (line,) = store.ledger()
+        assert (line.failure, line.status, store.money().committed_usd) == (
+            "not sent",
+            "settled",
+            0,
+        )

@@ -20,7 +20,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,9 +185,15 @@ class Keeper:
         )
         if self._budget is not None:
             worst = worst_case_usd(self._budget.teacher, ask.messages, ask.toolset.tools)
+            if worst is None:
+                raise NoMoney("nobody knows the price of so long a request")
             held = held.model_copy(update={"reserved_usd": worst})
             reserving = self._thread.submit(self._reserve, held, self._budget.usd)
-            await asyncio.wrap_future(reserving)
+            try:
+                await asyncio.wrap_future(reserving)
+            except asyncio.CancelledError:  # the client has left; in the thread, this comes after
+                self._submit(ask, self._give_back, held, reserving)
+                raise
         return Escalation(ask, held)
 
     def _reserve(self, held: Reservation, budget_usd: float) -> None:
@@ -199,6 +205,11 @@ class Keeper:
                 raise NoMoney(f"{words} (serve.budget_usd)")
         except StoreError as error:
             raise NoMoney(f"what it costs cannot be counted: {error}") from None
+
+    def _give_back(self, held: Reservation, reserving: Future[None]) -> None:
+        if not reserving.cancelled() and reserving.exception() is None:
+            line = line_of(held, time.monotonic(), cost_usd=0.0, failure="not sent")
+            self._opened().write([], [], [line])
 
     def escalated(self, made: Escalation, turn: Turn, still: Problem | None) -> None:
         """Keep a request with the teacher's answer, and book what it cost.
