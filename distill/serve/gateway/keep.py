@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +32,7 @@ from distill.traces.importers import Skip
 from distill.traces.importers.openai import named, read_message, read_messages
 from distill.traces.joining import Answered, join
 from distill.traces.lines import answered_line, failed_line, line_of, now, over_budget
+from distill.traces.owner import new_owner
 from distill.types import AssistantMessage, Message, StopReason, Turn, UserMessage
 
 LOG = logging.getLogger("distill.gateway")
@@ -89,7 +88,7 @@ class Keeper:
         self._store: TraceStore | None = None
         self._teacher = teacher
         self._budget = budget
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:gateway"  # as `collect` names runs
+        self._owner = new_owner()
         self._awaited: OrderedDict[str, None] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="distill-keep")
 
