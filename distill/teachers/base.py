@@ -131,15 +131,19 @@ def is_hosted(config: TeacherConfig) -> bool:
         return "." in host and not host.endswith((".local", ".internal"))
 
 
-def refuse_without_terms(config: TeacherConfig) -> None:
+def refuse_without_terms(config: TeacherConfig, key: str = "teacher") -> None:
     """Raise if nobody has said why a vendor's answers may be trained on.
+
+    Args:
+        config: The teacher.
+        key: Where it stands in the config.
 
     Raises:
         ConfigError: It is a hosted teacher without `terms`.
     """
     if is_hosted(config) and not config.terms:
         raise ConfigError(
-            "teacher.terms is not set: vendors restrict training on their models' outputs; "
+            f"{key}.terms is not set: vendors restrict training on their models' outputs; "
             "say in your words why you may, it is stored on every trace"
         )
 

@@ -84,19 +84,20 @@ def price_of(model: str, override: Prices | None = None, input_tokens: int = 0) 
     return None
 
 
-def refuse_without_price(config: TeacherConfig, why: str) -> None:
+def refuse_without_price(config: TeacherConfig, why: str, key: str = "teacher") -> None:
     """Raise if nobody knows what a teacher costs.
 
     Args:
         config: The teacher.
         why: What needs its price; begins the message.
+        key: Where it stands in the config.
 
     Raises:
         ConfigError: The price is unknown.
     """
     if price_of(config.model, config.price) is None:
         raise ConfigError(
-            f"{why}, but no price is known for {config.model!r}; set teacher.price "
+            f"{why}, but no price is known for {config.model!r}; set {key}.price "
             "{input, output} in dollars per million tokens"
         )
 
