@@ -416,6 +416,9 @@ class ServeConfig(Section):
     once more, ask the teacher. Such an answer is marked when nothing helps, or this is left out."""
     keep: bool = True
     """Keep requests that the student failed at, and the teacher's answers to them, as traces."""
+    budget_usd: float | None = Field(default=None, gt=0)
+    """Most that the teacher's answers in the student's place may cost, counted in the store of
+    kept traces as `collect.budget_usd` is; the teacher is not asked where it could be passed."""
     store: str | None = None
     """Trace store of those: a path, or an SQLAlchemy URL; served.db in the run's folder when left
     out."""

@@ -87,7 +87,8 @@ def _show_report(report: Report, folder: Path, config: Path) -> None:
     console.print(_splits(info))
     if report.context_turns:
         console.print(
-            f"{report.context_turns} turns are context only (refused calls, then made right)"
+            f"{report.context_turns} turns are context only (refused calls that were then made "
+            "right, answers of others)"
         )
     if info.cut:
         console.print(f"{info.cut} conversations are cut before the user turn that went wrong")

@@ -18,6 +18,7 @@ from distill.cli.export_data import export_data
 from distill.cli.filter import filter_
 from distill.cli.init import init
 from distill.cli.merge import merge
+from distill.cli.record import record
 from distill.cli.review import review
 from distill.cli.score import score
 from distill.cli.serve import serve
@@ -65,6 +66,7 @@ app.add_typer(tasks, name="tasks")
 app.add_typer(traces, name="traces")
 app.command()(check)
 app.command()(collect)
+app.command()(record)
 app.command("filter")(filter_)
 app.command("export-data")(export_data)
 app.command()(review)

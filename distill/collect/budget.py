@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
 
 from distill.collect.writer import Writer
 from distill.config import TeacherConfig
@@ -26,13 +24,12 @@ from distill.errors import StoreError
 from distill.teachers import Failure, Teacher, TeacherError
 from distill.teachers.estimate import worst_case_usd
 from distill.traces import LedgerLine, Money, Reservation
+from distill.traces.lines import answered_line, failed_line, line_of, now, over_budget
 from distill.traces.owner import reclaim
 from distill.types import Message, Tool, Turn
 
 LOOK_AGAIN_S = 1.0
 """How often a waiting call looks whether another process has made room."""
-BILLED_MAYBE = frozenset({Failure.TRANSIENT})
-"""Failures after which nobody knows whether the provider has done the work."""
 
 
 class NotSentError(TeacherError):
@@ -46,11 +43,7 @@ class BudgetReachedError(NotSentError):
     """A call would pass the budget, even if everything under way cost nothing."""
 
     def __init__(self, budget_usd: float, money: Money, worst_usd: float) -> None:
-        unknown = f" and ${money.unknown_usd:.4g} not known" if money.unknown_usd else ""
-        super().__init__(
-            f"the budget of ${budget_usd:g} is reached: ${money.spent_usd:.4g} are spent{unknown}, "
-            f"the next call may cost ${worst_usd:.4g}"
-        )
+        super().__init__(over_budget(budget_usd, money, worst_usd))
 
 
 @dataclass(order=True)
@@ -215,56 +208,3 @@ class MeteredTeacher(Teacher):
             raise
         self.purse.settle(answered_line(reservation, turn))
         return turn
-
-
-# --- lines ------------------------------------------------------------------------------------
-
-
-def answered_line(reservation: Reservation, turn: Turn) -> LedgerLine:
-    """Return the line of a call that was answered."""
-    return LedgerLine(
-        call=reservation.call,
-        key=reservation.key,
-        reserved_usd=reservation.reserved_usd,
-        at=now(),
-        provider=reservation.provider,
-        model=turn.model or reservation.model,
-        usage=turn.usage,
-        cost_usd=turn.cost_usd,
-        attempts=turn.attempts,
-        latency_s=round(turn.latency_s, 3),
-        request_id=turn.request_id,
-    )
-
-
-def failed_line(reservation: Reservation, begun: float, error: TeacherError) -> LedgerLine:
-    """Return the line of a call that was not answered: refused, so free, or nobody knows."""
-    maybe = error.failure in BILLED_MAYBE
-    return line_of(
-        reservation,
-        begun,
-        status="unknown" if maybe else "settled",
-        cost_usd=None if maybe else 0.0,
-        attempts=error.attempts,
-        request_id=error.request_id,
-        failure=str(error.failure),
-    )
-
-
-def line_of(reservation: Reservation, begun: float, **fields: Any) -> LedgerLine:
-    """Return the line of a reserved call that ended just now."""
-    return LedgerLine(
-        call=reservation.call,
-        key=reservation.key,
-        reserved_usd=reservation.reserved_usd,
-        at=now(),
-        provider=reservation.provider,
-        model=reservation.model,
-        latency_s=round(time.monotonic() - begun, 3),
-        **fields,
-    )
-
-
-def now() -> str:
-    """Return this instant as the ledger writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -12,7 +12,7 @@ from itertools import islice
 
 from distill.config import Config
 from distill.errors import ConfigError
-from distill.teachers import is_hosted, price_of, teacher_identity
+from distill.teachers import refuse_without_price, refuse_without_terms, teacher_identity
 from distill.toolsets import LoadedToolSet, configured_tasks, load_toolset
 from distill.traces import Owed, episode_key
 from distill.types import Json, Task, ToolSet, digest
@@ -105,16 +105,9 @@ def check_money_and_terms(config: Config) -> None:
     for key, model in models.items():
         if model is None:
             continue
-        if budget is not None and price_of(model.model, model.price) is None:
-            raise ConfigError(
-                f"collect.budget_usd is {budget:g}, but no price is known for {model.model!r}; "
-                f"set {key}.price {{input, output}} in dollars per million tokens"
-            )
-        if is_hosted(model) and not model.terms:
-            raise ConfigError(
-                f"{key}.terms is not set: vendors restrict training on their models' outputs; "
-                f"say in your words why you may, it is stored on every trace"
-            )
+        if budget is not None:
+            refuse_without_price(model, f"collect.budget_usd is {budget:g}", key)
+        refuse_without_terms(model, key)
 
 
 def _check_user(config: Config, tasks: Iterable[Task]) -> None:

@@ -131,10 +131,11 @@ CHOICE = """\
 A row is an episode that ended by itself, in which every call is valid JSON for an existing tool
 and, where the task says what is right, calls, words and end state are as expected; where it does
 not, every argument has to come from somewhere. A call the tool refused and the teacher then made
-right stays as context with weight 0. A conversation that goes wrong in a later user turn is cut
-before it. Exact and near duplicates are removed. Families of tasks are kept together, so that no
-test task has a sibling in training; held-out tasks that carry expectations are all there, solved
-by the teacher or not. `rejects.jsonl` gives stage, code and evidence for every dropped trace."""
+right stays as context with weight 0, and so does what somebody else answered. A conversation that
+goes wrong in a later user turn is cut before it. Exact and near duplicates are removed. Families
+of tasks are kept together, so that no test task has a sibling in training; held-out tasks that
+carry expectations are all there, solved by the teacher or not. `rejects.jsonl` gives stage, code
+and evidence for every dropped trace."""
 
 USE = """\
 Fine-tuning a small model to call exactly these tools. The rows say nothing about other tools and

@@ -2,8 +2,9 @@
 
 Nothing is reworded. The messages are the teacher's, less its opaque provider state, with argument
 strings written the one way `json.dumps` writes them (the student's own call format is rendered
-later, from the parsed value). Turns the episode recovered from stay as context, with weight 0;
-of a trace that was cut, the user turns before the fault are a row of their own (`meta.cut`).
+later, from the parsed value). Turns the episode recovered from, and those that are not the
+teacher's, stay as context, with weight 0; of a trace that was cut, the user turns before the fault
+are a row of their own (`meta.cut`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def to_example(judgement: Judgement) -> Example:
     return Example(
         messages=tuple(plain_message(message) for message in trace.messages),
         tools=subject.toolset.tools,
-        weights=tuple(0.0 if n in subject.recovered else 1.0 for n in spoken),
+        weights=tuple(0.0 if n in subject.context else 1.0 for n in spoken),
         meta=meta,
     )
 

@@ -107,7 +107,7 @@ def paired(example: Example, wrong: WrongAnswer) -> Pair | None:
 
 def _learnt(subject: Subject) -> Iterator[int]:
     for index, message in enumerate(subject.messages):
-        if isinstance(message, AssistantMessage) and index not in subject.recovered:
+        if isinstance(message, AssistantMessage) and index not in subject.context:
             yield index
 
 

@@ -52,7 +52,8 @@ class Report:
     kept: int
     """Traces that passed every check, those of held-out tasks among them."""
     context_turns: int
-    """Turns kept as context only: the tool refused their call, and it was then made right."""
+    """Turns kept as context only: the tool refused their call, and it was then made right; or they
+    are not the teacher's."""
     warnings: tuple[str, ...]
 
 

@@ -318,7 +318,7 @@ def _case(judgement: Judgement) -> tuple[Task, Task] | None:
 
 def _learnt_calls(subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
     for index, message in enumerate(subject.messages):
-        if isinstance(message, AssistantMessage) and index not in subject.recovered:
+        if isinstance(message, AssistantMessage) and index not in subject.context:
             yield from ((call.name, call.parsed()) for call in message.tool_calls)
 
 

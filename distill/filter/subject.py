@@ -169,6 +169,11 @@ class Subject:
         match = match_task(self.trace.task, rest, self.toolset, self.trace.changes)
         return frozenset(message for message, _ in refused) if match.ok else frozenset()
 
+    @cached_property
+    def context(self) -> frozenset[int]:
+        """Assistant messages that are not learnt: recovered from, or not the teacher's."""
+        return self.recovered | {turn.message for turn in self.trace.turns if turn.context}
+
     def _without(self, refused: set[tuple[int, str]]) -> list[Message]:
         """Return the conversation without these calls, their results, and turns left with none."""
         answers = {id(self.results[key]) for key in refused}

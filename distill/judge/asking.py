@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from distill.config import Config, JudgeConfig
 from distill.errors import ConfigError, DistillError
@@ -30,6 +30,7 @@ from distill.teachers import (
 from distill.teachers.estimate import worst_case_usd
 from distill.traces import LedgerLine, Reservation, TraceStore
 from distill.traces.judgements import JudgementStore
+from distill.traces.lines import answered_line, failed_line, line_of, now
 from distill.traces.owner import new_owner, reclaim
 from distill.traces.trace import JUDGING, new_call
 from distill.types import AssistantMessage, Message, StopReason, Turn, UserMessage, digest
@@ -170,49 +171,28 @@ class _Session:
 
     async def _call(self, key: str, messages: Sequence[Message]) -> tuple[Turn, LedgerLine] | None:
         """Send one request; None: it was refused as it is, which says nothing of the others."""
-        held = await self._reserve(key, messages)
+        held, begun = await self._reserve(key, messages), time.monotonic()
         try:
             turn = await self._teacher.complete(messages, ())
         except TeacherError as error:
-            await self._failed(held, error)
+            await self._settle([failed_line(held, begun, error)])
             self._refused += 1
             if error.failure is not Failure.BAD_REQUEST or self._refused >= REFUSED_IN_A_ROW:
                 raise
             return None
         except asyncio.CancelledError:
-            line = held.line(_now(), status="unknown", failure="cancelled", attempts=1)
+            line = line_of(held, begun, status="unknown", failure="cancelled")
             await asyncio.shield(self._settle([line]))
             raise
         self._refused = 0
-        line = held.line(
-            _now(),
-            model=turn.model or held.model,
-            usage=turn.usage,
-            cost_usd=turn.cost_usd,
-            attempts=turn.attempts,
-            latency_s=round(turn.latency_s, 3),
-            request_id=turn.request_id,
-        )
-        return turn, line
-
-    async def _failed(self, held: Reservation, error: TeacherError) -> None:
-        billed_maybe = error.failure is Failure.TRANSIENT
-        line = held.line(
-            _now(),
-            status="unknown" if billed_maybe else "settled",
-            cost_usd=None if billed_maybe else 0.0,
-            attempts=error.attempts,
-            request_id=error.request_id,
-            failure=str(error.failure),
-        )
-        await self._settle([line])
+        return turn, answered_line(held, turn)
 
     async def _reserve(self, key: str, messages: Sequence[Message]) -> Reservation:
         reservation = Reservation(
             call=JUDGING + new_call(),
             key=key,
             owner=self.owner,
-            at=_now(),
+            at=now(),
             provider=self._settings.provider,
             model=self._settings.model,
             reserved_usd=worst_case_usd(self._settings, messages, ()),
@@ -274,7 +254,3 @@ def _check_price(settings: JudgeConfig, budget_usd: float | None) -> None:
             f"{settings.model!r}; set filter.judge.price {{input, output}} in dollars per million "
             "tokens"
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.config import ServeConfig, TeacherConfig
+from distill.endpoint import LOOPBACK
 from distill.errors import ConfigError, ServeError
 from distill.student.manifest import (
     ADAPTER,
@@ -26,8 +27,6 @@ from distill.types import Json
 
 BASE, STUDENT = "base", "student"
 """Names the endpoint serves; several adapters go by the names of their runs."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx2
 
+from distill.endpoint import bound_socket, listening
 from distill.errors import ConfigError
 from distill.serve.address import Address, private_address
 from distill.serve.checks import Taught, check_effect, check_parser, check_prompts
@@ -22,13 +23,12 @@ from distill.serve.command import PARSES_ON_REQUEST, release, vllm_command, vllm
 from distill.serve.deployment import Deployment
 from distill.serve.files import Loaded, check_base
 from distill.serve.gateway.app import Gateway, create_app
-from distill.serve.gateway.keep import Keeper
-from distill.serve.gateway.listen import bound_socket, listening
+from distill.serve.gateway.keep import Budget, Keeper
 from distill.serve.gateway.remedy import Remedies
 from distill.serve.gateway.upstream import Upstream
 from distill.serve.samples import prompt, taught
 from distill.serve.server import Server
-from distill.teachers import Teacher, create_teacher, is_hosted
+from distill.teachers import Teacher, create_teacher, is_hosted, refuse_without_price
 from distill.traces import TraceStore
 from distill.types import Example
 
@@ -85,7 +85,7 @@ def launched(
             return Gateway(
                 upstream=upstream,
                 students=frozenset(target.students),
-                remedies=Remedies(target.settings.on_invalid, upstream, teacher),
+                remedies=Remedies(target.settings.on_invalid, upstream, teacher, keeper),
                 keeper=keeper,
                 key=key,
                 stale=loaded.stale,
@@ -150,15 +150,27 @@ def _teacher(target: Deployment) -> Teacher | None:
 
 
 def _keeper(target: Deployment, teacher: Teacher | None) -> Keeper | None:
-    settings = target.settings
+    settings, budget = target.settings, _budget(target)
     if not settings.keep:
         return None
     where = settings.store or str(target.run_dir / STORE)
     url = where if "://" in where else f"sqlite:///{Path(where).resolve()}"
-    if settings.store is None:
+    if settings.store is None and budget is None:
         return Keeper(lambda: TraceStore.open(url, create=True), teacher)
     store = TraceStore.open(url, create=True)  # whatever is wrong with it is said now
-    return Keeper(lambda: store, teacher)
+    return Keeper(lambda: store, teacher, budget)
+
+
+def _budget(target: Deployment) -> Budget | None:
+    settings, teacher = target.settings, target.teacher
+    if settings.budget_usd is None or teacher is None or "escalate" not in settings.on_invalid:
+        return None
+    if not settings.keep:
+        raise ConfigError(
+            "serve.budget_usd is counted in the store of kept traces; set serve.keep to true"
+        )
+    refuse_without_price(teacher, f"serve.budget_usd is {settings.budget_usd:g}")
+    return Budget(settings.budget_usd, teacher)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from distill.teachers.base import (
     Teacher,
     TeacherError,
     is_hosted,
+    refuse_without_terms,
     teacher_identity,
     teacher_settings,
 )
 from distill.teachers.gate import Gate
 from distill.teachers.pacing import PacedTeacher, paced
-from distill.teachers.prices import cost_usd, price_of
+from distill.teachers.prices import cost_usd, price_of, refuse_without_price
 
 __all__ = [
     "Failure",
@@ -31,6 +32,8 @@ __all__ = [
     "is_hosted",
     "paced",
     "price_of",
+    "refuse_without_price",
+    "refuse_without_terms",
     "teacher_identity",
     "teacher_settings",
 ]

@@ -20,7 +20,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from distill.config import TeacherConfig
-from distill.errors import DistillError
+from distill.errors import ConfigError, DistillError
 from distill.types import Json, Message, Tool, Turn
 
 
@@ -129,6 +129,23 @@ def is_hosted(config: TeacherConfig) -> bool:
         return not ipaddress.ip_address(host).is_private
     except ValueError:
         return "." in host and not host.endswith((".local", ".internal"))
+
+
+def refuse_without_terms(config: TeacherConfig, key: str = "teacher") -> None:
+    """Raise if nobody has said why a vendor's answers may be trained on.
+
+    Args:
+        config: The teacher.
+        key: Where it stands in the config.
+
+    Raises:
+        ConfigError: It is a hosted teacher without `terms`.
+    """
+    if is_hosted(config) and not config.terms:
+        raise ConfigError(
+            f"{key}.terms is not set: vendors restrict training on their models' outputs; "
+            "say in your words why you may, it is stored on every trace"
+        )
 
 
 # --- classification ---------------------------------------------------------------------------

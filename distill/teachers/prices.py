@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from distill.config import Prices
+from distill.config import Prices, TeacherConfig
+from distill.errors import ConfigError
 from distill.types import Usage
 
 AS_OF = "2026-11-22"
@@ -81,6 +82,24 @@ def price_of(model: str, override: Prices | None = None, input_tokens: int = 0) 
         if tier.up_to is None or input_tokens <= tier.up_to:
             return tier.prices
     return None
+
+
+def refuse_without_price(config: TeacherConfig, why: str, key: str = "teacher") -> None:
+    """Raise if nobody knows what a teacher costs.
+
+    Args:
+        config: The teacher.
+        why: What needs its price; begins the message.
+        key: Where it stands in the config.
+
+    Raises:
+        ConfigError: The price is unknown.
+    """
+    if price_of(config.model, config.price) is None:
+        raise ConfigError(
+            f"{why}, but no price is known for {config.model!r}; set {key}.price "
+            "{input, output} in dollars per million tokens"
+        )
 
 
 def cost_usd(model: str, usage: Usage, override: Prices | None = None) -> float | None:

@@ -27,20 +27,18 @@ import yaml
 import distill
 from distill.config import Config
 from distill.errors import DatasetError
-from distill.matching import asks
 from distill.toolsets import load_toolset
 from distill.toolsets.sources.names import TOOL_NAME, accepted_names
 from distill.toolsets.sources.recorded import RECORDED, RecordedCall, write_recordings
 from distill.toolsets.sources.snapshot import SNAPSHOT, Snapshot, write_snapshot
+from distill.traces.foreign import links, offer_of, told_task
 from distill.traces.importers import IMPORTERS, Conversation, Importer, Skip
 from distill.traces.store import Owed, TraceStore
 from distill.traces.trace import TeacherRef, Trace, TurnRecord, episode_key
 from distill.types import (
     AssistantMessage,
     Json,
-    Kind,
     Message,
-    Offer,
     Outcome,
     StopReason,
     SystemMessage,
@@ -49,7 +47,6 @@ from distill.types import (
     ToolMessage,
     ToolSet,
     UserMessage,
-    UserTurn,
     digest,
 )
 
@@ -216,14 +213,7 @@ def _without_repeats(
 
 
 def _chain(one: Conversation) -> list[str]:
-    """Return a digest of each beginning of a conversation, the whole of it last."""
-    links, link = [], digest([tool.model_dump() for tool in one.tools or ()])
-    for message in one.messages:
-        calls = message.tool_calls if isinstance(message, AssistantMessage) else ()
-        said = [message.role, message.content or "", [[c.name, c.arguments] for c in calls]]
-        link = digest([link, said])
-        links.append(link)
-    return links
+    return links(one.messages, [tool.model_dump() for tool in one.tools or ()])
 
 
 # --- the tool set -----------------------------------------------------------------------------
@@ -330,40 +320,15 @@ def _turn(index: int, one: Conversation) -> TurnRecord:
 
 
 def _task(one: Conversation, toolset: ToolSet, format_: str) -> Task:
-    said = [m.content for m in one.messages if isinstance(m, UserMessage)]
-    turns = [UserTurn(content=text) for text in said]
-    turns[-1] = UserTurn(content=said[-1], expectation=one.expectation)
-    opening = digest(" ".join(said[0].casefold().split()))
-    return Task(
-        id=f"{format_}-{_chain(one)[-1]}",
-        toolset=toolset.name,
-        kind=one.kind or _kind(one.messages),
-        family=f"{format_}/{opening}",
-        turns=tuple(turns),
-        offer=_offer(one, toolset),
+    return told_task(
+        one.messages,
+        toolset,
+        format_,
+        _chain(one)[-1],
+        offer=offer_of(one.tools, toolset),
+        kind=one.kind,
+        expectation=one.expectation,
     )
-
-
-def _offer(one: Conversation, toolset: ToolSet) -> Offer | None:
-    if one.tools is None or one.tools == toolset.tools:
-        return None
-    extra = tuple(tool for tool in one.tools if toolset.get(tool.name) != tool)
-    return Offer(names=tuple(tool.name for tool in one.tools), extra=extra)
-
-
-def _kind(messages: Sequence[Message]) -> Kind:
-    """Return what a conversation exercises, as far as one sees it."""
-    answers = [m for m in messages if isinstance(m, AssistantMessage)]
-    calling = [m for m in answers if m.tool_calls]
-    if sum(isinstance(m, UserMessage) for m in messages) > 1:
-        return Kind.MULTI_TURN
-    if any(isinstance(m, ToolMessage) and m.is_error for m in messages):
-        return Kind.TOOL_FAILED
-    if not calling:
-        return Kind.MISSING if asks(answers[-1].content or "") else Kind.CHAT
-    if len(calling) > 1:
-        return Kind.MULTI_STEP
-    return Kind.PARALLEL if len(calling[0].tool_calls) > 1 else Kind.SINGLE
 
 
 def _store(config: Config, toolset: ToolSet, traces: Sequence[Trace], report: ImportReport) -> None:

@@ -122,6 +122,12 @@ def disown(connection: sa.Connection, owner: str) -> None:
     _add(connection, Counter(reserved=-amount, unknown=amount))
 
 
+def move(connection: sa.Connection, keys: Sequence[str], key: str) -> None:
+    """The calls of some episodes are those of another one from now on."""
+    query = sa.update(schema.ledger).where(schema.ledger.c.key.in_(keys)).values(key=key)
+    connection.execute(query)
+
+
 def money(connection: sa.Connection) -> Money:
     """Return the totals."""
     row = connection.execute(sa.select(schema.money)).one()

@@ -303,6 +303,29 @@ class TraceStore:
                     .values(status="pending", owner=None, lease_until=None)
                 )
 
+    def grow(self, trace: Trace, former: Sequence[str], calls: Sequence[LedgerLine]) -> None:
+        """Store a trace that continues stored ones: it takes their place, with their calls.
+
+        A trace with its key that is there already stays as it is.
+
+        Args:
+            trace: The trace; its episode need not be known.
+            former: Keys of the episodes it continues, a few at most; none of its own.
+            calls: The calls it took besides.
+
+        Raises:
+            StoreError: Nothing of this was stored.
+        """
+        columns = schema.episodes.c
+        row = {"key": trace.key, "task_id": trace.task.id, "sample": trace.sample}
+        row |= {"status": "done", "outcome": str(trace.outcome), "trace": trace.model_dump_json()}
+        with self._transaction() as connection:
+            connection.execute(self._insert(schema.episodes).on_conflict_do_nothing(), [row])
+            if former:
+                ledger.move(connection, former, trace.key)
+                connection.execute(sa.delete(schema.episodes).where(columns.key.in_(former)))
+            ledger.settle(connection, calls)
+
     # --- money --------------------------------------------------------------------------------
 
     def reserve(
@@ -330,6 +353,18 @@ class TraceStore:
         status = {name: sum(n for s, _, n in rows if s == name) for name in _STATUSES}
         outcomes = {outcome: n for s, outcome, n in rows if s == "done" and outcome is not None}
         return Counts(**status, outcomes=outcomes)
+
+    def find(self, keys: Sequence[str]) -> dict[str, Trace]:
+        """Return the finished traces among `keys`, by key."""
+        columns, found = schema.episodes.c, dict[str, Trace]()
+        with self._transaction() as connection:
+            for part in _parts(keys):
+                query = sa.select(columns.key, columns.trace).where(
+                    columns.key.in_(part), columns.status == "done"
+                )
+                for key, text in connection.execute(query):
+                    found[key] = Trace.model_validate_json(text)
+        return found
 
     def traces(self, outcome: Outcome | None = None) -> Iterator[Trace]:
         """Yield the finished traces in a fixed order: by task, sample, key.

@@ -62,6 +62,8 @@ class TurnRecord(Frozen):
     latency_s: float = 0.0
     model: str = ""
     """The model that was served."""
+    context: bool = False
+    """Not an answer of the trace's teacher: it is there to be understood, and is not learnt."""
 
     @classmethod
     def of(cls, turn: Turn, message: int) -> TurnRecord:

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from distill.config import TeacherConfig
+from distill.config import Prices, TeacherConfig
+from distill.endpoint import bound_socket, listening
 from distill.serve.address import private_address
 from distill.serve.gateway.app import Gateway, create_app
-from distill.serve.gateway.keep import Keeper
-from distill.serve.gateway.listen import bound_socket, listening
+from distill.serve.gateway.keep import Budget, Keeper
 from distill.serve.gateway.remedy import Remedies
 from distill.serve.gateway.upstream import Upstream
 from distill.teachers import create_teacher
@@ -170,6 +170,7 @@ def gateway(
     key: str | None = None,
     store: str | None = None,
     timeout_s: float = 30,
+    budget_usd: float | None = None,
 ) -> Iterator[World]:
     """Run a gateway, its model server and its teacher."""
     model, teacher, stale = Model(), Model(), {"student": False}
@@ -185,18 +186,22 @@ def gateway(
             model="big",
             base_url=f"http://127.0.0.1:{above.getsockname()[1]}/v1",
             terms="ours",
+            max_tokens=16,
+            price=Prices(input=1000, output=1000),
         )
 
         def make() -> Gateway:
             upstream = Upstream(address, timeout_s)
             asked_too = create_teacher(config) if "escalate" in steps else None
+            budget = Budget(budget_usd, config) if budget_usd else None
+            keeper = store and Keeper(
+                lambda: TraceStore.open(store, create=True), asked_too, budget
+            )
             return Gateway(
                 upstream=upstream,
                 students=frozenset({"student"}),
-                remedies=Remedies(steps, upstream, asked_too),
-                keeper=Keeper(lambda: TraceStore.open(store, create=True), asked_too)
-                if store
-                else None,
+                remedies=Remedies(steps, upstream, asked_too, keeper or None),
+                keeper=keeper or None,
                 key=key,
                 stale=lambda: stale,
             )

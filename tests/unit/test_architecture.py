@@ -15,11 +15,12 @@ LAYERS = [
     {"types"},
     {"proportion"},
     {"audit", "calibration"},
-    {"config", "chat", "dataset", "results", "similarity"},
+    {"config", "chat", "dataset", "endpoint", "results", "similarity"},
     {"toolsets", "teachers", "traces", "student", "matching"},
     {"episode", "judge"},
     {
         "collect",
+        "record",
         "filter",
         "review",
         "train",

@@ -13,10 +13,15 @@ import openai
 import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from distill.config import Prices, TeacherConfig, load_config
+from distill.dataset import read_examples
+from distill.endpoint import bound_socket, listening
+from distill.filter import build_dataset
 from distill.serve.gateway import app as app_module
 from distill.serve.gateway.check import find_problem
 from distill.serve.gateway.exchange import Ask
-from distill.serve.gateway.listen import bound_socket, listening
+from distill.serve.gateway.keep import Budget, Keeper
+from distill.teachers import create_teacher
 from distill.traces import TraceStore
 from distill.types import Outcome
 from tests.unit.gateway_world import (
@@ -406,6 +411,165 @@ def test_failed_and_escalated_requests_are_kept(tmp_path):
     assert (escalated.teacher.model, escalated.teacher.terms) == ("big", "ours")
     assert escalated.messages[-1].tool_calls[0].arguments == RIGHT[1]
     assert escalated.usage.input_tokens == 9
-    assert escalated.task == failed.task
+    assert escalated.task.family == failed.task.family
     assert [turn.content for turn in failed.task.turns] == ["Dim the hall"]
     assert failed.messages[0].content == "You mind the lamps."
+
+
+def went_on(body, reply, result='{"level": 30}'):
+    """The request that follows: the answer of the one before, and the results of its calls."""
+    message = reply.json()["choices"][0]["message"]
+    made = [c["id"] for c in message["tool_calls"]]
+    results = [{"role": "tool", "tool_call_id": one, "content": result} for one in made]
+    return body | {"messages": [*body["messages"], message, *results]}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_follows_a_call_of_the_teacher_goes_on_with_its_trace(tmp_path, streams):
+    url = f"sqlite:///{tmp_path / 'served.db'}"
+    body, other = asked(), asked(messages=[{"role": "user", "content": "Dim the attic"}])
+    with gateway("escalate", store=url) as world:
+        world.model.answers = [calls(WRONG)] * 2
+        world.teacher.answers = [calls(RIGHT, model="big-2")] * 2
+        second, unrelated = went_on(body, post(world, body)), went_on(other, post(world, other))
+        world.model.answers = [calls(RIGHT), says("The hall is dimmed to 30.")]
+        third = went_on(second, post(world, second))  # the student calls once more
+        post(world, third | {"stream": streams})
+        world.model.answers = [calls(WRONG)]
+        world.teacher.answers = [says("It is dim.", model="big-2")]
+        post(world, unrelated | {"stream": streams})  # the teacher is asked again
+    with TraceStore.open(url) as store:
+        done = {t.task.turns[0].content: t for t in store.traces(Outcome.COMPLETED)}
+        counts, lines = store.counts(), list(store.ledger())
+    hall, attic = done["Dim the hall"], done["Dim the attic"]
+    assert counts.outcomes == {"completed": 2, "error": 3} and counts.pending == 0
+    assert [m.role for m in hall.messages[2:]] == ["assistant", "tool"] * 2 + ["assistant"]
+    assert hall.messages[-1].content.strip() == "The hall is dimmed to 30."
+    assert [record.context for record in hall.turns] == [False, True, True]
+    assert (hall.teacher.model, hall.teacher.served_model) == ("big", "big-2")
+    assert [record.context for record in attic.turns] == [False, False]
+    assert sorted(line.key for line in lines) == sorted([hall.key, attic.key, attic.key])
+
+
+def test_what_was_kept_passes_the_filter(tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "tools.json").write_text(json.dumps({"tools": [LAMP["function"]]}))
+    manifest = {"name": "lamps", "description": "Lamps.", "source": "tools.json"}
+    (tools / "toolset.yaml").write_text(json.dumps(manifest | {"system": "You mind the lamps."}))
+    (tmp_path / "c.yaml").write_text(
+        json.dumps(
+            {
+                "name": "lamps",
+                "toolset": "tools",
+                "collect": {"store": "served.db"},
+                "filter": {"near_duplicates": None},
+                "teacher": {"provider": "openai_chat", "model": "big", "base_url": "http://x/v1"},
+            }
+        )
+    )
+    with gateway("escalate", store=f"sqlite:///{tmp_path / 'served.db'}") as world:
+        for level in range(20, 60, 5):
+            system, user = asked()["messages"]
+            user = user | {"content": f"Dim the hall to {level}, lamp by lamp, as on day {level}"}
+            body = asked(messages=[system, user])
+            world.model.answers = [calls(WRONG), says(f"It is dimmed to {level}.")]
+            world.teacher.answers = [calls(("set_lamp", f'{{"room": "hall", "level": {level}}}'))]
+            post(world, went_on(body, post(world, body), f'{{"level": {level}}}'))
+    report = build_dataset(load_config(tmp_path / "c.yaml"))
+    assert report.info.rejected == {"outcome/error": 8} and report.kept == 8
+    rows = read_examples(tmp_path / "traces/lamps/train.jsonl")
+    assert {row.weights for row in rows} == {(1.0, 0.0)}
+
+
+def test_the_teacher_is_asked_while_the_budget_lasts(tmp_path, caplog):
+    url = f"sqlite:///{tmp_path / 'served.db'}"
+    with gateway("escalate", store=url, budget_usd=0.3) as world:
+        world.model.answers = [calls(WRONG)] * 60
+        world.teacher.answers = [calls(RIGHT, model="big")] * 60
+        replies = [
+            post(world, asked(messages=[{"role": "user", "content": f"Hall {n}"}]))
+            for n in range(20)
+        ]
+        routes = [reply.headers["x-distill-route"] for reply in replies]
+        asked_for = routes.count("escalated")
+        assert 2 <= asked_for < 20 and routes == sorted(routes, reverse=True)
+        assert len(world.teacher.bodies) == asked_for
+        unfit = replies[-1].json()["distill"]
+        assert unfit["code"] == "schema_violation"
+        assert "the teacher was not asked: the budget of $0.3 is reached" in unfit["detail"]
+        mark = streamed_call(post(world, asked(stream=True)))[3]
+        assert "(serve.budget_usd)" in mark["detail"]
+        world.stop_model()
+        down = post(world, asked())
+        assert down.status_code == 503 and "budget" in down.json()["error"]["message"]
+    assert "the teacher was not asked" in caplog.text
+    with TraceStore.open(url) as store:
+        money, lines = store.money(), list(store.ledger())
+        keys = {trace.key for trace in store.traces(Outcome.COMPLETED)}
+    assert money.spent_usd == pytest.approx(asked_for * 0.012) and money.reserved_usd == 0
+    assert len(lines) == asked_for and {line.key for line in lines} == keys
+
+
+def test_calls_without_an_answer_are_booked(tmp_path):
+    url = f"sqlite:///{tmp_path / 'served.db'}"
+    with gateway("escalate", store=url, budget_usd=9) as world:
+        world.model.answers = [calls(WRONG)] * 3
+        world.teacher.answers = [
+            lambda body: Response("no", 500),
+            lambda body: Response("{}", 400),
+            calls(WRONG, model="big"),
+        ]
+        for n in range(3):
+            reply = post(world, asked(messages=[{"role": "user", "content": f"Hall {n}"}]))
+            assert reply.headers["x-distill-problem"] == "schema_violation"
+    with TraceStore.open(url) as store:
+        money, lines = store.money(), list(store.ledger())
+        failed = [t for t in store.traces() if t.teacher.model == "big"]
+    assert [line.status for line in lines] == ["unknown", "settled", "settled"]
+    assert money.unknown_usd > 0 and money.spent_usd == pytest.approx(0.012)
+    assert [(t.outcome, t.key) for t in failed] == [(Outcome.ERROR, lines[-1].key)]
+
+
+def test_a_store_that_cannot_count_refuses_to_escalate(tmp_path):
+    url = f"sqlite:///{tmp_path}/served.db/impossible"
+    (tmp_path / "served.db").write_text("a file, no folder")
+    with gateway("escalate", store=url, budget_usd=9) as world:
+        world.model.answers = [calls(WRONG)]
+        reply = post(world, asked())
+        assert "cannot be counted" in reply.json()["distill"]["detail"]
+        assert world.teacher.bodies == []
+
+
+async def test_money_put_aside_for_a_client_that_leaves_is_given_back(tmp_path):
+    url = f"sqlite:///{tmp_path / 'served.db'}"
+    config = TeacherConfig(
+        provider="openai_chat",
+        model="big",
+        base_url="http://127.0.0.1:9/v1",
+        price=Prices(input=1000, output=1000),
+    )
+    opening, go_on = threading.Event(), threading.Event()
+
+    def slowly():
+        opening.set()
+        go_on.wait(10)
+        return TraceStore.open(url, create=True)
+
+    teacher = create_teacher(config)
+    keeper = Keeper(slowly, teacher, Budget(100, config))
+    beginning = asyncio.create_task(keeper.begin(Ask(asked())))
+    await asyncio.to_thread(opening.wait, 10)
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    go_on.set()
+    await asyncio.to_thread(keeper.close)
+    await teacher.close()
+    with TraceStore.open(url) as store:
+        (line,) = store.ledger()
+        assert (line.failure, line.status, store.money().committed_usd) == (
+            "not sent",
+            "settled",
+            0,
+        )

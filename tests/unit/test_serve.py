@@ -22,10 +22,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from distill.config import ServeConfig
+from distill.config import ServeConfig, TeacherConfig
 from distill.dataset import example_to_row, write_rows
+from distill.endpoint import bound_socket
 from distill.errors import ConfigError, ServeError, StudentError
 from distill.serve import command as command_module
+from distill.serve import launch
 from distill.serve.address import Address, private_address
 from distill.serve.checks import Taught, check_effect, check_parser, check_prompts
 from distill.serve.command import release, vllm_version
@@ -33,7 +35,6 @@ from distill.serve.command import vllm_command as command_at
 from distill.serve.command import vllm_environment as environment_at
 from distill.serve.deployment import deployment
 from distill.serve.files import Loaded, check_base
-from distill.serve.gateway.listen import bound_socket
 from distill.serve.samples import NO_DATA, curl_line, prompt, sample_examples
 from distill.serve.server import GUARD, Server, cause, phase
 from distill.student.base import folder_hash
@@ -652,3 +653,26 @@ def test_a_compose_file(tmp_path, monkeypatch):
     outcome = cli(tmp_path / "run", "--write", tmp_path / "compose.yaml")
     assert "needs a key" in str(outcome.exception)
     assert ".service (systemd)" in str(cli(tmp_path / "run", "--write", "x.toml").exception)
+
+
+@pytest.mark.parametrize(
+    ("settings", "price", "message"),
+    [
+        ({"keep": False}, {"input": 1, "output": 1}, "set serve.keep to true"),
+        ({}, None, "no price is known for 'big'; set teacher.price"),
+        ({}, {"input": 1, "output": 1}, None),
+        ({"on_invalid": ("retry",), "keep": False}, None, None),
+    ],
+)
+def test_a_budget_of_the_teacher_can_be_counted_or_is_refused(tmp_path, settings, price, message):
+    adapter(tmp_path)
+    teacher = TeacherConfig(
+        provider="openai_chat", model="big", base_url="http://127.0.0.1:9/v1", price=price
+    )
+    serving = ServeConfig(**({"on_invalid": ("escalate",), "budget_usd": 5} | settings))
+    target = deployment(tmp_path, None, serving, teacher=teacher)
+    if message:
+        with pytest.raises(ConfigError, match=message):
+            launch._keeper(target, None)
+    elif (keeper := launch._keeper(target, None)) is not None:
+        keeper.close()

@@ -17,10 +17,10 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from distill.chat import OBSERVE
+from distill.endpoint import unless_gone
 from distill.serve.gateway.check import find_problem
 from distill.serve.gateway.exchange import Ask, Problem, read_ask
 from distill.serve.gateway.keep import Keeper
@@ -40,8 +41,6 @@ LOG = logging.getLogger("distill.gateway")
 
 LARGEST_BODY = 32 * 2**20
 """Bytes of a request."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Gateway:
             raw = ask.raw()
         if ask.streams:
             return await self._streamed(request, ask, raw)
-        return await _unless_gone(request, self._whole(ask, raw))
+        return await unless_gone(request, self._whole(ask, raw))
 
     async def _whole(self, ask: Ask, raw: bytes) -> Response:
         try:
@@ -87,12 +86,15 @@ class Gateway:
             answer = completion(reply)
         except Fault as fault:
             mended = await self._mend(ask, Problem(fault.code, str(fault)), None)
-            return self._sent(ask, mended) if mended else _failed(fault)
+            return self._sent(ask, mended) if isinstance(mended, Answer) else _failed(fault, mended)
         problem = find_problem(ask, answer["choices"])
         if problem is None:
+            self._follow(ask, answer["choices"])
             return _relayed(reply, self._headers(ask, "direct"))
         mended = await self._mend(ask, problem, answer)
-        return self._sent(ask, mended or Answer(answer, "direct", problem))
+        if isinstance(mended, Problem):
+            mended = Answer(answer, "direct", mended)
+        return self._sent(ask, mended)
 
     async def _streamed(self, request: Request, ask: Ask, raw: bytes) -> Response:
         stack = AsyncExitStack()
@@ -103,11 +105,13 @@ class Gateway:
                 await stack.aclose()
                 return _relayed(reply, headers)
             events = self._events(ask, passage, self.upstream.lines(reply), headers)
-            first = await _unless_gone(request, anext(events))
+            first = await unless_gone(request, anext(events))
         except Fault as fault:
             await stack.aclose()
             mended = await self._mend(ask, Problem(fault.code, str(fault)), None)
-            if mended is None or (whole := passage.replacement(mended.body)) is None:
+            if isinstance(mended, Problem):
+                return _failed(fault, mended)
+            if (whole := passage.replacement(mended.body)) is None:
                 return _failed(fault)
             headers |= self._headers(ask, mended.route, mended.body)
             return Response(b"".join(whole), headers=headers, media_type="text/event-stream")
@@ -137,27 +141,38 @@ class Gateway:
             yield event(_error(str(fault), fault.code))
             return
         problem = passage.problem()
-        mended = await self._mend(ask, problem, {"choices": passage.choices}) if problem else None
-        replaced = passage.replacement(mended.body) if mended else None
-        if mended and replaced is not None:
+        if problem is None:
+            self._follow(ask, passage.choices)
+            yield b"".join(passage.rest(None))
+            return
+        mended = await self._mend(ask, problem, {"choices": passage.choices})
+        if isinstance(mended, Problem):
+            problem, replaced = mended, None
+        elif (replaced := passage.replacement(mended.body)) is not None:
             headers |= self._headers(ask, mended.route, mended.body)
-        elif problem:
+        if replaced is None:
             headers["x-distill-problem"] = problem.code
         yield b"".join(passage.rest(problem) if replaced is None else replaced)
 
     async def _mend(
         self, ask: Ask, problem: Problem, answer: Mapping[str, Any] | None
-    ) -> Answer | None:
-        """Keep an unfit answer and return a fit one, when there is one to be had."""
+    ) -> Answer | Problem:
+        """Keep an unfit answer and return a fit one, or the problem when there is none."""
         LOG.warning("%s: %s: %s", ask.model, problem.code, problem.detail)
         if ask.observed or ask.model not in self.students:
-            return None
+            return problem
         if self.keeper is not None and answer is not None:  # a server that is down teaches nothing
             self.keeper.failed(ask, problem, answer)
-        mended = await self.remedies.mend(ask, problem) if ask.single else None
-        if mended is not None and mended.turn is not None and self.keeper is not None:
-            self.keeper.escalated(ask, mended.turn)
+        mended = await self.remedies.mend(ask, problem) if ask.single else problem
+        if isinstance(mended, Answer) and mended.route == "retried":
+            self._follow(ask, mended.body["choices"])
         return mended
+
+    def _follow(self, ask: Ask, choices: Sequence[Mapping[str, Any]]) -> None:
+        """Keep a fit answer of the student that goes on with the teacher's."""
+        kept = ask.model in self.students and ask.single and not ask.observed
+        if self.keeper is not None and kept:
+            self.keeper.answered(ask, choices)
 
     def _sent(self, ask: Ask, answer: Answer) -> Response:
         headers = self._headers(ask, answer.route, answer.body)
@@ -186,7 +201,7 @@ class Gateway:
             raise HTTPException(400, "the body is not a JSON object")
         headers = self._headers(ask, "direct")
         if not ask.streams:
-            reply = await _unless_gone(request, self.upstream.post("/v1/completions", raw))
+            reply = await unless_gone(request, self.upstream.post("/v1/completions", raw))
             return _relayed(reply, headers)
         stack = AsyncExitStack()
         reply = await stack.enter_async_context(self.upstream.stream("/v1/completions", raw))
@@ -276,25 +291,6 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """Do the work unless the client leaves; vLLM stops generating then."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise HTTPException(499, "the client has left")
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 async def _rest(
     first: bytes, events: AsyncIterator[bytes], stack: AsyncExitStack
 ) -> AsyncIterator[bytes]:
@@ -308,9 +304,9 @@ def _relayed(reply: Reply, headers: Mapping[str, str]) -> Response:
     return Response(reply.content, reply.status, dict(headers), media_type=reply.kind)
 
 
-def _failed(fault: Fault) -> Response:
+def _failed(fault: Fault, problem: Problem | None = None) -> Response:
     LOG.warning("%s: %s", fault.code, fault)
-    return _refused(fault.status, str(fault), fault.code)
+    return _refused(fault.status, problem.detail if problem else str(fault), fault.code)
 
 
 def _refused(status: int, message: str, code: str) -> Response:

@@ -2,7 +2,7 @@
 
     retry      the student is asked once more, its calls held to the schemas by a grammar where
                the parser has one, and with a little chance where it was asked greedily
-    escalate   the teacher is asked
+    escalate   the teacher is asked, while `serve.budget_usd` lasts
 
 Both are asked once. What they answer is checked like any other; the first fit answer counts.
 """
@@ -18,6 +18,7 @@ from typing import Any
 from distill.chat import to_chat
 from distill.serve.gateway.check import find_problem
 from distill.serve.gateway.exchange import Ask, Problem
+from distill.serve.gateway.keep import Keeper, NoMoney
 from distill.serve.gateway.upstream import CHAT, Fault, Upstream, completion
 from distill.teachers import Teacher, TeacherError
 from distill.types import StopReason, Turn
@@ -44,35 +45,49 @@ class Answer:
     """direct, retried or escalated."""
     problem: Problem | None = None
     """What is still wrong with it."""
-    turn: Turn | None = None
-    """The teacher's turn, when it was asked."""
 
 
 class Remedies:
     """The steps that are tried one after the other."""
 
-    def __init__(self, steps: Sequence[str], upstream: Upstream, teacher: Teacher | None) -> None:
+    def __init__(
+        self,
+        steps: Sequence[str],
+        upstream: Upstream,
+        teacher: Teacher | None,
+        keeper: Keeper | None = None,
+    ) -> None:
         """Take the steps.
 
         Args:
             steps: Of retry and escalate.
             upstream: The student.
             teacher: Who answers escalated requests.
+            keeper: Counts and keeps them.
         """
         self._steps = steps
         self._upstream = upstream
         self._teacher = teacher
+        self._keeper = keeper
 
     async def close(self) -> None:
         """Close the teacher's connections."""
         if self._teacher is not None:
             await self._teacher.close()
 
-    async def mend(self, ask: Ask, problem: Problem) -> Answer | None:
-        """Return a fit answer in place of an unfit one; None when there is none to be had."""
+    async def mend(self, ask: Ask, problem: Problem) -> Answer | Problem:
+        """Return a fit answer in place of an unfit one; the problem when there is none to be had.
+
+        That the teacher was not asked for want of money is said in the problem.
+        """
         for step in self._steps:
             try:
                 answer = await (self._retry(ask) if step == "retry" else self._escalate(ask))
+            except NoMoney as error:
+                LOG.warning("%s: %s: the teacher was not asked: %s", ask.model, problem.code, error)
+                more = f"{problem.detail}; the teacher was not asked: {error}"
+                problem = problem._replace(detail=more)
+                continue
             except (Fault, TeacherError, ValueError, KeyError, TypeError) as error:
                 LOG.warning("%s: %s: %s failed: %s", ask.model, problem.code, step, error)
                 continue
@@ -80,7 +95,7 @@ class Remedies:
                 LOG.info("%s: %s: %s: %s", ask.model, problem.code, answer.route, problem.detail)
                 return answer
             LOG.warning("%s: %s: %s: still %s", ask.model, problem.code, step, still.code)
-        return None
+        return problem
 
     async def _retry(self, ask: Ask) -> Answer:
         tools = [
@@ -98,8 +113,17 @@ class Remedies:
 
     async def _escalate(self, ask: Ask) -> Answer:
         assert self._teacher is not None
-        turn = await self._teacher.complete(ask.messages, ask.toolset.tools)
-        return Answer(from_turn(turn, self._teacher.model), "escalated", turn=turn)
+        made = await self._keeper.begin(ask) if self._keeper else None
+        try:
+            turn = await self._teacher.complete(ask.messages, ask.toolset.tools)
+        except BaseException as error:  # the client may have left, too
+            if self._keeper and made:
+                self._keeper.unanswered(made, error)
+            raise
+        answer = Answer(from_turn(turn, self._teacher.model), "escalated")
+        if self._keeper and made:
+            self._keeper.escalated(made, turn, find_problem(ask, answer.body["choices"]))
+        return answer
 
 
 def from_turn(turn: Turn, model: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ refuse, duplicates and rows that a later row continues are dealt with by `distil
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,8 +73,13 @@ def tools_of(rows: Json) -> tuple[Tool, ...]:
     rows = parsed(rows, "the tool list") if rows is not None else []
     if not isinstance(rows, list):
         raise Skip("the tools are no list")
+    return _read_tools(json.dumps(rows, ensure_ascii=False))
+
+
+@functools.lru_cache(maxsize=256)  # an agent's requests repeat one list; checking schemas is slow
+def _read_tools(text: str) -> tuple[Tool, ...]:
     tools: dict[str, Tool] = {}
-    for row in rows:
+    for row in json.loads(text):
         try:
             tool = read_tool(parsed(row, "a tool"))
         except SchemaProblem as problem:
