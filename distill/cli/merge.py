@@ -34,14 +34,18 @@ def merge(
     from rich.console import Console
 
     from distill.config import load_config
+    from distill.student.manifest import MERGED, read_manifest
     from distill.train import merge as merging
 
-    console = Console()
-    merged = merging.merge(load_config(config, set_), output)
-    console.print(
-        f"{merged.turns} turns compared: log-probabilities differ by {merged.mean:.2g} nats a "
-        f"token, the same token is most probable at {merged.same:.2%} of the positions"
-    )
+    console, settings = Console(), load_config(config, set_)
+    folder = settings.run_dir / MERGED
+    if read_manifest(settings.run_dir).method != "full" or not gguf:
+        merged = merging.merge(settings, output)
+        folder = merged.folder
+        console.print(
+            f"{merged.turns} turns compared: log-probabilities differ by {merged.mean:.2g} nats a "
+            f"token, the same token is most probable at {merged.same:.2%} of the positions"
+        )
     if gguf:
-        console.print(f"GGUF: {merging.to_gguf(merged.folder)}", soft_wrap=True)
-    console.print(f"\nModel: {merged.folder}", soft_wrap=True)
+        console.print(f"GGUF: {merging.to_gguf(folder)}", soft_wrap=True)
+    console.print(f"\nModel: {folder}", soft_wrap=True)

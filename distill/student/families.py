@@ -69,6 +69,7 @@ LLAMA31 = Family(
     re.compile(r"llama-?3\.[123]", re.I),
     "<|eot_id|>",
     calls_per_turn=1,
+    template_kwargs={"date_string": "26 Jul 2024"},  # Llama-3.2 writes today's otherwise
 )
 MISTRAL = Family(
     "mistral",

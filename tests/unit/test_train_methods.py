@@ -26,7 +26,6 @@ from distill.serve.deployment import deployment
 from distill.student.base import find_base, folder_hash, load_tokenizer
 from distill.student.manifest import read_manifest
 from distill.student.render import render
-from distill.toolsets import load_toolset
 from distill.train import merge, progress, runner
 from distill.train.device import Device
 from distill.train.lora import lora_config, packing, unpacked
@@ -118,17 +117,16 @@ def test_a_fully_tuned_student_is_a_checkpoint_that_is_served_alone(trained: Pat
     assert load_tokenizer(reused).chat_template == find_base(config).template
     served = deployment(config.run_dir, None, None)
     assert (served.base, served.names, served.base_hash) == (str(folder), ("student",), None)
-    tools = load_toolset(config.toolset_dir).toolset.tools
-    compared = {one.name: one for one in candidates(config, tools, None, ())}
+    compared = {one.name: one for one in candidates(config, None, ())}
     assert set(compared) == {"student", "teacher"}
     assert "all weights of base tuned" in compared["student"].label
     with pytest.raises(ConfigError, match=r"'base': a model tuned whole is served without its"):
-        candidates(config, tools, None, ("base",))
+        candidates(config, None, ("base",))
     with pytest.raises(TrainError, match=r"is the whole model already: .* 'full'"):
         merge.merge(config)
     kept = folder_hash(folder)
     (folder / "model.safetensors").write_bytes(b"")
-    changed = {one.name: one for one in candidates(config, tools, None, ())}
+    changed = {one.name: one for one in candidates(config, None, ())}
     assert folder_hash(folder) != kept
     assert changed["student"].identity != compared["student"].identity
 
