@@ -55,7 +55,6 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from distill.student.render import Sample
-from distill.train import attention
 from distill.train.attention import ALIGNMENT
 from distill.train.lora import lora_config
 from distill.train.model import prepare
@@ -433,7 +432,6 @@ def main() -> None:
     parser.add_argument("--row-tokens", type=int, default=24576)
     parser.add_argument("--workloads", help="names of those to run, with commas; all if left out")
     parser.add_argument("--only", help="ours, trl_default or trl_best; all if left out")
-    parser.add_argument("--tiles", type=Path, help="FlexAttention's kernel options, as JSON")
     parser.add_argument("--toy", action="store_true", help="a small model on the CPU")
     options = parser.parse_args()
     logging.set_verbosity_error()
@@ -446,14 +444,11 @@ def main() -> None:
         works.insert(1, ToolTurns())
     if options.workloads:
         works = [work for work in works if work.name in options.workloads.split(",")]
-    if options.tiles:
-        attention.KERNEL = json.loads(options.tiles.read_text())
     began = time.perf_counter()
     result: dict[str, Any] = {
         "device": "cpu" if options.toy else torch.cuda.get_device_name(0),
         "shape": "toy" if options.toy else "Qwen2.5-7B",
         "versions": {n: metadata.version(n) for n in ("torch", "transformers", "trl", "peft")},
-        "kernel_options": attention.KERNEL,
         "workloads": {},
         "skipped": {
             name: "not installed" for name in ("unsloth", "axolotl", "llamafactory")

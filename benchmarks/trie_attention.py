@@ -6,10 +6,9 @@ FlashAttention and cuDNN kernels, causal over one of the samples alone, and the 
 over what they share (no mask; what a cascade merged by log-sum-exp would leave to them). Needs a
 GPU.
 
-    python benchmarks/trie_attention.py --budget 120 --best tiles.json
+    python benchmarks/trie_attention.py --budget 120
 
-Prints a table; the last line is one JSON object. --best keeps the fastest tiles of each pass, for
-`train_speed.py --tiles`.
+Prints a table; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,7 +81,6 @@ def clock(attend: Callable[[], Tensor]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", type=float, default=120, help="seconds")
-    parser.add_argument("--best", type=Path, help="file for the fastest tiles")
     for name, default in (("shared", 3000), ("own", 300), ("examples", 64)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
@@ -148,8 +145,6 @@ def main() -> None:
     forward = min((n for n in timed if n not in BACKWARD), key=lambda n: timed[n]["fwd_ms"])
     backward = min((n for n in timed if n not in FORWARD), key=lambda n: timed[n]["bwd_ms"])
     result["best"] = VARIANTS[forward] | VARIANTS[backward]
-    if options.best:
-        options.best.write_text(json.dumps(result["best"]) + "\n")
     print(json.dumps(result))
 
 

@@ -38,8 +38,6 @@ _STRIDE = 64
 """Where the trie does not branch, a block may end after a multiple of so many positions."""
 _BLOCK_COST = 16_000
 """What a block costs beyond its scores, in scores: some thirty operations on small tensors."""
-KERNEL: dict[str, Any] = {}
-"""FlexAttention's kernel options; its own choice of tiles."""
 ALIGNMENT = 128
 """FlexAttention's tiles: a row on an accelerator is padded to a multiple of it."""
 
@@ -176,9 +174,7 @@ def flex(query: Tensor, key: Tensor, value: Tensor, scaling: float, tiles: Block
     torch._check(query.shape[2] % ALIGNMENT == 0)  # type: ignore[no-untyped-call]
     # Uncompiled it would make an [N, N] matrix a head; within a compiled layer it is compiled.
     attend: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
-    output: Tensor = attend(
-        query, key, value, block_mask=tiles, scale=scaling, enable_gqa=True, kernel_options=KERNEL
-    )
+    output: Tensor = attend(query, key, value, block_mask=tiles, scale=scaling, enable_gqa=True)
     return output
 
 
@@ -272,35 +268,37 @@ class _Blocks(torch.autograd.Function):
     ) -> Tensor:
         _, heads, length, width = query.shape
         grouped = (query * scaling).view(key.shape[1], -1, length, width)
-        keys, values = key[0], value[0]
+        both = torch.cat([key[0], value[0]])  # gathered together: half as many operations
         output, kept = torch.zeros_like(grouped), []
         for block in blocks:
-            scores = _fold(grouped, block) @ _gather(keys, block).transpose(1, 2)
+            keys, values = _gather(both, block)
+            scores = _fold(grouped, block) @ keys.transpose(1, 2)
             late = scores.view(*grouped.shape[:2], -1, scores.shape[-1])[..., block.first_hidden :]
             late.masked_fill_(block.hidden, -torch.inf)
             shares = torch.softmax(scores, -1)
-            _unfold(output, block, shares @ _gather(values, block))
+            _unfold(output, block, shares @ values)
             kept.append(shares)
-        ctx.save_for_backward(grouped, keys, values, *kept)
+        ctx.save_for_backward(grouped, both, *kept)
         ctx.scaling, ctx.blocks = scaling, blocks
         return output.view(1, heads, length, width)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grouped, keys, values, *kept = ctx.saved_tensors
+        grouped, both, *kept = ctx.saved_tensors
         d_output = grad.reshape(grouped.shape)
         d_query = torch.zeros_like(grouped)
-        d_key = torch.zeros(keys.shape, dtype=torch.float32)
-        d_value = torch.zeros(values.shape, dtype=torch.float32)
+        d_both = torch.zeros(both.shape, dtype=torch.float32)
         for block, shares in zip(ctx.blocks, kept, strict=True):
+            keys, values = _gather(both, block)
             d_result = _fold(d_output, block)
-            _scatter(d_value, shares.transpose(1, 2) @ d_result, block)
-            d_shares = d_result @ _gather(values, block).transpose(1, 2)
+            d_shares = d_result @ values.transpose(1, 2)
             d_scores = torch._softmax_backward_data(d_shares, shares, -1, shares.dtype)
-            _unfold(d_query, block, d_scores @ _gather(keys, block))
-            _scatter(d_key, d_scores.transpose(1, 2) @ _fold(grouped, block), block)
+            _unfold(d_query, block, d_scores @ keys)
+            d_keys = d_scores.transpose(1, 2) @ _fold(grouped, block)
+            _scatter(d_both, torch.cat([d_keys, shares.transpose(1, 2) @ d_result]), block)
         d_query = d_query.mul_(ctx.scaling).view(grad.shape)
-        return d_query, d_key.to(keys.dtype)[None], d_value.to(values.dtype)[None], None, None
+        d_key, d_value = d_both.to(both.dtype)[:, None].chunk(2)
+        return d_query, d_key.transpose(0, 1), d_value.transpose(0, 1), None, None
 
 
 def _fold(x: Tensor, block: Block) -> Tensor:
@@ -313,15 +311,15 @@ def _unfold(x: Tensor, block: Block, part: Tensor) -> None:
     x[:, :, block.queries] = part.view(*x.shape[:2], -1, x.shape[-1])
 
 
-def _gather(x: Tensor, block: Block) -> Tensor:
-    """Return the keys of a block from [KV heads, N, D]."""
-    return torch.cat([x[:, run] for run in block.keys], 1)
+def _gather(both: Tensor, block: Block) -> tuple[Tensor, ...]:
+    """Return the keys and the values of a block from those of the row, [2 KV heads, N, D]."""
+    return torch.cat([both[:, run] for run in block.keys], 1).chunk(2)
 
 
 def _scatter(total: Tensor, part: Tensor, block: Block) -> None:
-    """Add the gradient of a block's gathered keys to that of all keys."""
+    """Add the gradient of a block's gathered keys and values to that of all."""
     start = 0
     for run in block.keys:
         end = start + run.stop - run.start
-        total[:, run] += part[:, start:end]
+        total[:, run].add_(part[:, start:end])
         start = end
