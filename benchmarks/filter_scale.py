@@ -8,9 +8,10 @@ traces with two processes:
     checks   the same three checks as `distill` makes them, on the traces in the store
     filter   `distill filter`: every check, duplicates, pairs, split, all files
 
-Memory is the largest sum over the process and its children (resident set), sampled; `tenth` is the
-filter with a tenth of the traces, to show how it grows. All processes import from one venv, so part
-of what is resident in each is the same.
+Processor time is that of the step and all its processes; on a machine that others use, too, it
+says more than the clock. Memory is the largest sum over the process and its children (resident
+set), sampled; what several of them share counts for each. `tenth` is the filter with a tenth of the
+traces, to show how it grows.
 
     python benchmarks/filter_scale.py [--traces 100000] [--tasks 1000]
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -170,7 +172,7 @@ def run_map(config: Path) -> None:
 
 def measured(what: str, config: Path) -> dict[str, float]:
     """Run one step in a process of its own on two cores; return its time and memory."""
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _cpu_s()
     command = [sys.executable, __file__, "--run", what, str(config)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     own, peak = psutil.Process(process.pid), 0.0
@@ -183,7 +185,19 @@ def measured(what: str, config: Path) -> dict[str, float]:
     kept = int(process.stdout.read().split()[-1])
     if process.returncode:
         raise SystemExit(f"{what} failed")
-    return {"seconds": round(seconds, 1), "peak_mib": round(peak / 2**20), "kept": kept}
+    cpu = round(_cpu_s() - before, 1)
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": cpu,
+        "peak_mib": round(peak / 2**20),
+        "kept": kept,
+    }
+
+
+def _cpu_s() -> float:
+    """Return the processor time of all children that are over, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _resident(process: psutil.Process) -> float:
@@ -216,11 +230,15 @@ def main() -> None:
         tenth = prepare(Path(name) / "tenth", world, options.traces // 10, options.tasks)
         found["tenth"] = measured("filter", tenth)
     print(f"{options.traces} traces, {CORES} cores")
-    print(f"{'':10}{'seconds':>10}{'peak MiB':>10}{'kept':>10}")
+    columns = ("seconds", "cpu_seconds", "peak_mib", "kept")
+    print(" " * 10 + "".join(column.replace("_", " ").rjust(13) for column in columns))
     for step, row in found.items():
-        print(f"{step:10}{row['seconds']:>10}{row['peak_mib']:>10}{row['kept']:>10}")
-    against = {f"{step}_to_map": round(found[step]["seconds"] / found["map"]["seconds"], 2)
-               for step in ("checks", "filter")}  # fmt: skip
+        print(f"{step:10}" + "".join(str(row[column]).rjust(13) for column in columns))
+    against = {
+        f"{step}_to_map{suffix}": round(found[step][column] / found["map"][column], 2)
+        for suffix, column in (("", "seconds"), ("_cpu", "cpu_seconds"))
+        for step in ("checks", "filter")
+    }
     rate = options.traces / found["filter"]["seconds"]
     print(", ".join(f"{name.replace('_', ' ')}: {ratio}" for name, ratio in against.items()))
     print(json.dumps({"traces": options.traces, "cores": CORES, **found, **against,

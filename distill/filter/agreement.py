@@ -9,6 +9,7 @@ there is: what the majority did is taken for right.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from functools import lru_cache
 
 from distill.filter.sources import FREE_WORDS
 from distill.filter.subject import Subject
@@ -40,11 +41,17 @@ class Agreement:
         """Judge one sample of a task that does not say what is right."""
         share = self.share(task, signature)
         if share is None:
-            detail = "One sample: nothing to compare."
-        else:
-            detail = f"{share:.0%} of {self._did[task].total()} samples do the same"
-        ok = share is None or share >= self.floor
-        return Verdict(ok=ok, stage=STAGE, code="agreed" if ok else "minority", detail=detail)
+            return ALONE
+        return _verdict(share >= self.floor, f"{share:.0%}", self._did[task].total())
+
+
+ALONE = Verdict(ok=True, stage=STAGE, code="agreed", detail="One sample: nothing to compare.")
+
+
+@lru_cache(maxsize=1024)
+def _verdict(ok: bool, share: str, samples: int) -> Verdict:
+    detail = f"{share} of {samples} samples do the same"
+    return Verdict(ok=ok, stage=STAGE, code="agreed" if ok else "minority", detail=detail)
 
 
 def signature(subject: Subject) -> str | None:

@@ -17,16 +17,17 @@ from dataclasses import dataclass, field, replace
 from distill.config import FilterConfig
 from distill.filter.agreement import Agreement
 from distill.filter.contamination import Suites
-from distill.filter.pairs import WrongAnswer
 from distill.filter.reviews import STAGE as REVIEW
 from distill.filter.reviews import verdict_of
-from distill.filter.screening import Row, Screened
+from distill.filter.screening import Mistake, Row, Screened
 from distill.filter.split import TEST, TRAIN, VALIDATION, split_families
 from distill.similarity import Nearby
 from distill.traces.reviews import Review
 from distill.types import Kind, Task, Verdict, digest
 
 DROPPED = "dropped"
+UNIQUE = Verdict(ok=True, stage="duplicates", code="unique", detail="No earlier trace equals it.")
+"""One for all traces: there are as many decisions in memory."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Survey:
     teachers: set[str] = field(default_factory=set)
     """Of the traces that passed."""
     terms: set[str] = field(default_factory=set)
-    mistakes: dict[str, list[WrongAnswer]] = field(default_factory=lambda: defaultdict(list))
+    mistakes: dict[str, list[Mistake]] = field(default_factory=lambda: defaultdict(list))
     """Task id -> wrong answers to it."""
     families: dict[str, str] = field(default_factory=dict)
     """Task id -> family, of tasks with wrong answers."""
@@ -209,7 +210,7 @@ class _Comparison:
             detail = f"says almost what trace {first} says"
             yield Verdict(ok=False, stage=stage, code="near_duplicate", detail=detail)
         else:
-            yield Verdict(ok=True, stage=stage, code="unique", detail="No earlier trace equals it.")
+            yield UNIQUE
 
 
 def quotas(available: Mapping[str, int], wanted: Mapping[str, float]) -> dict[str, int]:

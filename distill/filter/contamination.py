@@ -67,6 +67,9 @@ class Suite:
         return self._near.find(sketch) if request.count(" ") >= FEW_WORDS else None
 
 
+APART = Verdict(ok=True, stage=STAGE, code="apart", detail="No suite asks this.")
+
+
 @dataclass
 class Suites:
     """The suites a data set is held against."""
@@ -91,7 +94,7 @@ class Suites:
             if found := suite.find(request, sketch):
                 detail = f"{suite.name} asks {found[:80]!r}"
                 return Verdict(ok=False, stage=STAGE, code="shared_request", detail=detail)
-        return Verdict(ok=True, stage=STAGE, code="apart", detail="No suite asks this.")
+        return APART
 
     def count_calls(self, marks: Iterable[str]) -> None:
         """Count a row under every suite that expects one of its calls."""

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -55,6 +55,15 @@ class Line(NamedTuple):
     def text(self, whole: str) -> str:
         """Return the line; `whole` is `tools_text` of the tool set."""
         return f'{self.before}"tools": {self.tools or whole}{self.after}'
+
+
+class Mistake(NamedTuple):
+    """What a dropped trace answered wrongly."""
+
+    answer: WrongAnswer
+    """Without its pair."""
+    pair: Line | None
+    """Of pairs.jsonl: with the expected calls as the right answer, where there is one."""
 
 
 class Body(NamedTuple):
@@ -114,8 +123,7 @@ class Screened:
     """`Body` of a row, pickled: between processes it travels as it is."""
     reject: dict[str, Json] | None
     """The ledger line of a dropped trace."""
-    mistake: WrongAnswer | None
-    """What a dropped trace answered wrongly."""
+    mistake: Mistake | None
     review: Review | None
     """What a person decided about it."""
     sound: bool
@@ -282,8 +290,7 @@ def _row(judgement: Judgement, example: Example) -> Row:
 def _body(judgement: Judgement, example: Example) -> Body:
     subject = judgement.subject
     pair = pair_of(subject)
-    # A task that is offered no tools of its own shares the set's.
-    tools = None if subject.toolset is subject.rules.toolset else tools_text(example.tools)
+    tools = _own_tools(subject)
     return Body(
         row=_line(example_to_row(example), tools),
         pair=_line(pair_to_row(pair), tools) if pair else None,
@@ -313,6 +320,17 @@ def _learnt_calls(subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
             yield from ((call.name, call.parsed()) for call in message.tool_calls)
 
 
-def _mistake(judgement: Judgement) -> WrongAnswer | None:
+def _mistake(judgement: Judgement) -> Mistake | None:
     first = next((verdict for verdict in judgement.verdicts if not verdict.ok), None)
-    return wrong_answer(judgement.whole, first) if first else None
+    found = wrong_answer(judgement.whole, first) if first else None
+    if found is None:
+        return None
+    pair = _line(pair_to_row(found.pair), _own_tools(judgement.whole)) if found.pair else None
+    return Mistake(replace(found, pair=None), pair)
+
+
+def _own_tools(subject: Subject) -> str | None:
+    """Return the tools of a task that is offered others than the set's; None: it shares those."""
+    if subject.toolset is subject.rules.toolset:
+        return None
+    return tools_text(subject.toolset.tools)

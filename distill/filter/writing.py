@@ -167,7 +167,7 @@ class Writer:
     def _put_pair(self, task: str, text: str, body: Body, file: TextIO) -> None:
         """Write the row's pair: with another sample's real mistake where there is one."""
         mistakes = self._assembly.survey.mistakes.get(task, ())
-        for wrong in mistakes:
+        for wrong, _ in mistakes:
             if wrong.prompt in self._answered:
                 continue
             pair = paired(example_from_row(json.loads(text)), wrong)
@@ -184,13 +184,13 @@ class Writer:
         """Write the pairs of failed episodes whose task says which calls were right."""
         survey = self._assembly.survey
         for task, mistakes in survey.mistakes.items():
-            for wrong in mistakes:
-                if wrong.pair is None or wrong.prompt in self._answered:
+            for wrong, pair in mistakes:
+                if pair is None or wrong.prompt in self._answered:
                     continue
                 if split_of[survey.families[task]] == TRAIN:
                     self._answered.add(wrong.prompt)
-                    self.tally.pairs[wrong.pair.kind] += 1
-                    file.write(_line(pair_to_row(wrong.pair)))
+                    self.tally.pairs[wrong.kind] += 1
+                    file.write(pair.text(self._tools) + "\n")
 
 
 def _ledger_line(one: Screened, decision: Decision) -> dict[str, Json]:
