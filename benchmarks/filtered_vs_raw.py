@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,11 +65,12 @@ def settings(arm: str, store: Path, *more: str) -> list[str]:
 
 def raw_rows(config: Config, toolset: ToolSet) -> Iterator[Example | None]:
     """Yield the finished traces of the training families; None for one that nobody can render."""
-    tasks = configured_tasks(config, load_toolset(config.toolset_dir))
     shares = config.filter.split
     wanted = {"train": shares.train, "validation": shares.validation, "test": shares.test}
-    split_of = split_families(tasks, wanted, shares.seed)
     with TraceStore.open(config.store_url) as store:
+        tasks = {t.id: t for t in configured_tasks(config, load_toolset(config.toolset_dir))}
+        others = [one.task for one in store.traces() if tasks.get(one.task.id) != one.task]
+        split_of = split_families([*tasks.values(), *others], wanted, shares.seed)
         for trace in store.traces(Outcome.COMPLETED):
             if split_of[trace.task.family] == "train":
                 yield _example(trace, toolset)
@@ -112,6 +114,13 @@ def command(name: str, overrides: list[str], *more: str) -> None:
     line = [sys.executable, "-m", "distill", name, str(CONFIG), *more, *sets]
     print(f"$ distill {' '.join(line[3:])}", file=sys.stderr, flush=True)
     subprocess.run(line, check=True, stdout=sys.stderr)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def report_of(config: Config) -> dict[str, Any]:
@@ -191,7 +200,10 @@ def main() -> None:
         sets = settings(arm, store, f"train.epochs={epochs}", f"train.output={folder}")
         limit = ["--limit", str(options.cases)] if options.cases else []
         command("train", sets)
-        command("eval", sets, "--only", "base,student" if arm == "filtered" else "student", *limit)
+        served = [*sets, f"serve.port={free_port()}"]
+        command(
+            "eval", served, "--only", "base,student" if arm == "filtered" else "student", *limit
+        )
         reports[arm] = report_of(load_config(CONFIG, sets))
         manifest = json.loads((ROOT / folder / "adapter" / "distill.json").read_text())
         assert manifest["metrics"]["steps"] == steps
