@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
@@ -90,6 +90,12 @@ def sketch_of(texts: Iterable[str]) -> bytes:
     minhash.clear()
     minhash.update_batch(runs)
     return bytes(minhash.hashvalues.astype(np.uint32).tobytes())
+
+
+@lru_cache(maxsize=1024)
+def request_sketch(text: str) -> bytes:
+    """Return `sketch_of` what a user asked first; samples of a task ask the same."""
+    return sketch_of([text])
 
 
 def conversation_sketch(messages: Sequence[Message]) -> bytes:

@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from distill.matching import made_calls, match_calls
@@ -247,5 +248,6 @@ def _described(tool: Tool) -> frozenset[str]:
     return _words(f"{tool.name} {tool.description} {names}")
 
 
+@lru_cache(maxsize=4096)
 def _words(text: str) -> frozenset[str]:
     return frozenset(word for word in re.findall(r"[^\W_]+", text.casefold()) if len(word) > 2)

@@ -6,6 +6,7 @@ by several processes. The order of what comes out is the order of what went in.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -32,8 +33,8 @@ from distill.similarity import (
     call_mark,
     conversation_sketch,
     fingerprint,
+    request_sketch,
     request_words,
-    sketch_of,
 )
 from distill.traces import Trace
 from distill.traces.reviews import Review
@@ -255,6 +256,7 @@ def _start(path: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     with open(path, "rb") as file:
         rules, tasks, reviews, fully = pickle.load(file)
+    gc.freeze()  # what is there by now stays, and need not be looked through for garbage
     _screens.append(Screen(rules, tasks, reviews, fully=fully))
 
 
@@ -279,7 +281,7 @@ def _row(judgement: Judgement, example: Example) -> Row:
         fingerprint=fingerprint(subject.messages),
         sketch=conversation_sketch(subject.messages),
         request=request_words(opening),
-        request_sketch=sketch_of([opening]),
+        request_sketch=request_sketch(opening),
         tools=tuple(sorted({name for name, _ in learnt})),
         calls=tuple(call_mark(name, arguments) for name, arguments in learnt),
         context_turns=sum(weight == 0 for weight in example.weights),

@@ -10,7 +10,7 @@ tasks that do not say what is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -100,13 +100,15 @@ class Subject:
         """The conversation."""
         return self.trace.messages
 
-    @property
-    def calls(self) -> Iterator[tuple[int, ToolCall]]:
+    @cached_property
+    def calls(self) -> tuple[tuple[int, ToolCall], ...]:
         """Every call with the index of its message."""
-        for index, message in enumerate(self.messages):
-            if isinstance(message, AssistantMessage):
-                for call in message.tool_calls:
-                    yield index, call
+        return tuple(
+            (index, call)
+            for index, message in enumerate(self.messages)
+            if isinstance(message, AssistantMessage)
+            for call in message.tool_calls
+        )
 
     @property
     def ends_with_calls(self) -> bool:
