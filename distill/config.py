@@ -267,6 +267,9 @@ class FilterConfig(Section):
     mix: dict[Kind, float] = {}
     """Wanted share of kinds among the training rows; other kinds share the rest. Kinds in excess
     are thinned, to half of all rows at most."""
+    tool_rows: int | None = Field(default=None, ge=1)
+    """Most training rows that call one tool; a row that also calls a rarer one stays. No limit when
+    left out."""
     augment: AugmentConfig = AugmentConfig()
     """Changes to the tools that training rows offer."""
 

@@ -23,7 +23,7 @@ from distill.filter.screening import Mistake, Row, Screened
 from distill.filter.split import TEST, TRAIN, VALIDATION, split_families
 from distill.similarity import Nearby
 from distill.traces.reviews import Review
-from distill.types import Kind, Task, Verdict, digest
+from distill.types import Task, Verdict, digest
 
 DROPPED = "dropped"
 UNIQUE = Verdict(ok=True, stage="duplicates", code="unique", detail="No earlier trace equals it.")
@@ -42,6 +42,8 @@ class Decision:
     """Of the stages that compare traces."""
     share: float | None
     """Share of the task's samples that did the same, where that decides."""
+    tools: tuple[str, ...] = ()
+    """Tools whose calls its row teaches."""
 
     @property
     def failure(self) -> Verdict | None:
@@ -138,7 +140,7 @@ class Assembly:
         return split_families([*self.tasks, *self.survey.others.values()], wanted, shares.seed)
 
     def decide(self, split_of: Mapping[str, str]) -> list[Decision]:
-        """Decide about every trace, in order; the mix is left to `thinned`.
+        """Decide about every trace, in order; kinds and tools are balanced later (`balance`).
 
         Args:
             split_of: Family -> split.
@@ -196,6 +198,7 @@ class _Comparison:
             fate=split if all(verdict.ok for verdict in verdicts) else DROPPED,
             verdicts=verdicts,
             share=None if one.expects else self._agreement.share(one.task_id, one.signature),
+            tools=one.row.tools,
         )
 
     def _verdicts(self, one: Screened, row: Row, split: str) -> Iterator[Verdict]:
@@ -211,48 +214,3 @@ class _Comparison:
             yield Verdict(ok=False, stage=stage, code="near_duplicate", detail=detail)
         else:
             yield UNIQUE
-
-
-def quotas(available: Mapping[str, int], wanted: Mapping[str, float]) -> dict[str, int]:
-    """Return how many rows of each kind make the wanted mix.
-
-    The largest total is chosen at which no kind has to have more rows than there are, but at least
-    half of all rows; at that total a kind in excess is thinned, and a scarce one is what it is.
-
-    Args:
-        available: Kind -> rows.
-        wanted: Kind -> share; kinds left out share the rest as they are.
-    """
-    rest = {kind: count for kind, count in available.items() if kind not in wanted}
-    left, others = 1 - sum(wanted.values()), sum(rest.values())
-    shares = {kind: share for kind, share in wanted.items() if share > 0 and kind in available}
-    if others and left > 0:
-        shares |= {kind: left * count / others for kind, count in rest.items()}
-    everything = sum(available.values())
-    total = min((available[kind] / share for kind, share in shares.items()), default=everything)
-    total = max(total, everything / 2)
-    return {
-        kind: min(count, round(total * shares.get(kind, 0))) for kind, count in available.items()
-    }
-
-
-def thinned(decisions: list[Decision], mix: Mapping[Kind, float]) -> list[Decision]:
-    """Drop training rows of kinds in excess; which ones depends on their keys alone."""
-    if not mix:
-        return decisions
-    trained = [one for one in decisions if one.fate == TRAIN]
-    wanted = quotas(Counter(one.kind for one in trained), {str(k): s for k, s in mix.items()})
-    order = sorted(trained, key=lambda one: digest([one.key, "mix"]))
-    taken: Counter[str] = Counter()
-    excess: set[str] = set()
-    for one in order:
-        taken[one.kind] += 1
-        if taken[one.kind] > wanted[one.kind]:
-            excess.add(one.key)
-    return [_in_excess(one) if one.key in excess else one for one in decisions]
-
-
-def _in_excess(decision: Decision) -> Decision:
-    detail = f"more {decision.kind} rows than filter.mix wants"
-    verdict = Verdict(ok=False, stage="mix", code="in_excess", detail=detail)
-    return replace(decision, fate=DROPPED, verdicts=(*decision.verdicts, verdict))

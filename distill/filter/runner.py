@@ -26,7 +26,8 @@ from distill.dataset import (
     read_rows,
 )
 from distill.errors import DatasetError
-from distill.filter.assembly import DROPPED, Assembly, Decision, thinned
+from distill.filter.assembly import DROPPED, Assembly, Decision
+from distill.filter.balance import balanced
 from distill.filter.card import card, warnings
 from distill.filter.contamination import suites
 from distill.filter.folder import written_aside
@@ -205,7 +206,7 @@ def _decided(
 ) -> tuple[list[Decision], JudgeReport | None]:
     decisions = assembly.decide(split_of)
     decisions, report = judged(config, loaded, assembly, decisions, asking=asking)
-    return thinned(decisions, config.filter.mix), report
+    return balanced(decisions, config.filter), report
 
 
 @contextmanager

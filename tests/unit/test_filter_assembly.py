@@ -13,7 +13,8 @@ from distill.config import FilterConfig, RenamesConfig, load_config
 from distill.dataset import DatasetInfo, read_examples, read_info, read_rows
 from distill.errors import ConfigError
 from distill.filter import Rules, Sieve, build_dataset, explain, reverify
-from distill.filter.assembly import Assembly, quotas
+from distill.filter.assembly import Assembly, Decision
+from distill.filter.balance import balanced, quotas
 from distill.filter.card import warnings
 from distill.filter.contamination import Suite, Suites, leaks, suites
 from distill.filter.drift import Drift
@@ -181,6 +182,27 @@ def test_the_mix_is_reached_and_shown(tmp_path):
     assert "| chat | 50% |" in card
     dropped = {row["code"] for _, row in read_rows(config.dataset_dir / "rejects.jsonl")}
     assert dropped == {"in_excess"}
+
+
+def test_tools_that_too_many_rows_call_are_thinned():
+    def row(key, *tools, fate="train"):
+        return Decision(key, "single", fate, (), None, tools)
+
+    common = [row(f"common-{n}", "set_light") for n in range(50)]
+    rare = [row(f"rare-{n}", "get_light") for n in range(5)]
+    both = [row(f"both-{n}", "get_light", "set_light") for n in range(3)]
+    words = [row(f"words-{n}") for n in range(40)]
+    held = [row(f"held-{n}", "set_light", fate="test") for n in range(20)]
+    rows = [*common, *rare, *both, *words, *held]
+    found = balanced(rows, FilterConfig(tool_rows=10))
+    assert [one.key for one in found] == [one.key for one in rows]
+    dropped = [one for one in found if one.fate == "dropped"]
+    assert {one.failure.code for one in dropped} == {"tool_in_excess"}
+    assert all(one.key.startswith("common") for one in dropped)
+    kept = [one for one in found if one.fate == "train" and "set_light" in one.tools]
+    assert 10 <= len(kept) <= 13  # rows that also call the rare tool stay
+    assert balanced(list(reversed(rows)), FilterConfig(tool_rows=10)) == list(reversed(found))
+    assert balanced(rows, FilterConfig()) == rows
 
 
 @pytest.mark.parametrize(
