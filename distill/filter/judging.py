@@ -30,6 +30,7 @@ from distill.traces.reviews import ReviewStore
 from distill.types import Verdict, digest
 
 STAGE = "judge"
+RIGHT = Verdict(ok=True, stage=STAGE, code="right", detail="The judge finds nothing wrong.")
 BATCH = 500
 """Traces judged at a time."""
 SOURCES = 3
@@ -152,9 +153,11 @@ def judging_estimate(
 def _calibrated(
     judge: Judge, planted: Sequence[Planted], settings: JudgeConfig
 ) -> Calibration | None:
-    found = judge.judge([one for plant in planted for one in (plant.right, plant.wrong)])
-    if found is None:
+    """Calibrate a judge; None: it never was, and may not be asked."""
+    exhibits = [one for plant in planted for one in (plant.right, plant.wrong)]
+    if not judge.asking and judge.unknown(exhibits):
         return None
+    found = judge.judge(exhibits)
     rights, wrongs = found[::2], found[1::2]
     kinds: dict[str, KindCount] = {}
     for plant, opinion in zip(planted, wrongs, strict=True):
@@ -181,7 +184,8 @@ def _applied(
     decisions = list(bench.decisions)
     judged = wrong = unreadable = 0
     for batch in _batches(bench.kept()):
-        for (number, _), opinion in zip(batch, _opinions(judge, batch, bench.tools), strict=True):
+        opinions = judge.judge([_exhibit(one, bench.tools) for _, one in batch])
+        for (number, _), opinion in zip(batch, opinions, strict=True):
             if opinion is None:
                 unreadable += 1
                 continue
@@ -198,16 +202,9 @@ def _applied(
     return decisions, report.model_copy(update=update)
 
 
-def _opinions(
-    judge: Judge, batch: Sequence[tuple[int, Screened]], tools: str
-) -> Sequence[Opinion | None]:
-    """Return the opinions on a batch; none where some would have to be asked for and may not."""
-    return judge.judge([_exhibit(one, tools) for _, one in batch]) or [None] * len(batch)
-
-
 def _verdict(opinion: Opinion) -> Verdict:
     if opinion.fault is None:
-        return Verdict(ok=True, stage=STAGE, code="right", detail="The judge finds nothing wrong.")
+        return RIGHT
     code, reason = opinion.fault
     return Verdict(ok=False, stage=STAGE, code=code, detail=reason)
 

@@ -8,7 +8,7 @@ that pass the other checks, because the rest is found without a judge:
     wrong_value                     an argument another trace has, or another of its choices
     asked_instead_of_calling        a question for what was said
     called_instead_of_asking, ...   a call where a question, a refusal or plain words are right
-    wrong_answer                    closing words with another number, or of another conversation
+    wrong_answer                    closing words with a number nobody returned
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class Nursery:
     def __init__(self, subjects: Sequence[Subject]) -> None:
         self._subjects = subjects
         self._values: dict[tuple[str, str], list[Json]] = defaultdict(list)
-        self._closings: list[tuple[str, str]] = []
+        self._closings: list[str] = []
         for subject in subjects:
             for _, call in subject.calls:
                 for name, value in call.parsed().items():
                     self._values[call.name, name].append(value)
             last = subject.messages[-1]
             if isinstance(last, AssistantMessage) and last.content and subject.results:
-                self._closings.append((subject.trace.key, last.content))
+                self._closings.append(last.content)
 
     def planted(self, count: int) -> list[Planted]:
         """Plant at most `count` errors, at most one in a trace, the rarest kind first."""
@@ -85,7 +85,6 @@ class Nursery:
                 break
             rng = random.Random(digest([subject.trace.key, "calibration"]))
             if (made := self._plant(subject, kinds, rng)) is not None:
-                kinds[made.kind] += 1
                 found.append(made)
         return found
 
@@ -95,6 +94,7 @@ class Nursery:
         for kind in sorted(self._errors, key=lambda kind: kinds[kind]):
             for spot in spots:
                 if (made := self._errors[kind](self, spot)) is not None:
+                    kinds[kind] += 1
                     return _shown(kind, spot, made)
         return None
 
@@ -115,19 +115,19 @@ class Nursery:
         return _checked(spot.needless, spot, needless_call) if spot.needless else None
 
     def _words(self, spot: Spot) -> AssistantMessage | None:
-        """Return closing words with another number; else those of another conversation."""
+        """Return closing words with another number; else others with a number nobody returned."""
         if not spot.closing:
             return None
         said, rng = spot.situation.chosen.content or "", spot.situation.rng
         results = " ".join(m.content for m in spot.subject.messages if isinstance(m, ToolMessage))
-        numbers = [n for n in _NUMBER.finditer(said) if re.search(rf"\b{n[0]}\b", results)]
+        returned = set(_NUMBER.findall(results))
+        numbers = [number for number in _NUMBER.finditer(said) if number[0] in returned]
         if numbers:
             at = rng.choice(numbers)
             other = str(int(at[0]) + rng.randint(2, 9))
             return AssistantMessage(content=said[: at.start()] + other + said[at.end() :])
-        others = [text for key, text in self._closings if key != spot.subject.trace.key]
-        text = rng.choice(others) if others else said
-        return AssistantMessage(content=text) if text != said else None
+        others = [text for text in self._closings if set(_NUMBER.findall(text)) - returned]
+        return AssistantMessage(content=rng.choice(others)) if others else None
 
     def _with_another_value(self, situation: Situation) -> AssistantMessage | None:
         call = situation.rng.choice(situation.chosen.tool_calls)

@@ -67,11 +67,10 @@ class Judge:
         known = self._known.opinions([one.content for one in exhibits])
         return list({one.content: one for one in exhibits if one.content not in known}.values())
 
-    def judge(self, exhibits: Sequence[Exhibit]) -> list[Opinion | None] | None:
-        """Return an opinion of each exhibit, None where the judge gave none that could be read.
+    def judge(self, exhibits: Sequence[Exhibit]) -> list[Opinion | None]:
+        """Return an opinion of each exhibit; None where the judge gave none that could be read.
 
-        Returns:
-            The opinions; None when some are not known and it may not ask.
+        What is not known yet is None, too, where it may not ask.
 
         Raises:
             ConfigError: There is a budget and no known price, or no key.
@@ -80,9 +79,7 @@ class Judge:
             StoreError: The store cannot be written.
             KeyboardInterrupt: The user pressed Ctrl-C.
         """
-        missing = self.unknown(exhibits)
-        if missing and not self.asking:
-            return None
+        missing = self.unknown(exhibits) if self.asking else []
         if missing:
             _check_price(self.settings, self._budget)
             self._known.create()
