@@ -165,8 +165,8 @@ class Purse:
         """Raise when no call is under way anywhere that could make room."""
         store, budget = self.writer.store, self.writer.budget_usd
         await asyncio.to_thread(reclaim, store, self.owner)
-        money = await asyncio.to_thread(store.money)
-        if not money.reserved_usd and budget is not None:
+        if budget is not None and not await asyncio.to_thread(store.under_way):
+            money = await asyncio.to_thread(store.money)
             raise BudgetReachedError(budget, money, reservation.reserved_usd or 0.0)
 
     def _wake(self) -> None:
@@ -220,7 +220,7 @@ class MeteredTeacher(Teacher):
 # --- lines ------------------------------------------------------------------------------------
 
 
-def answered_line(reservation: Reservation, turn: Turn) -> LedgerLine:
+def answered_line(reservation: Reservation | LedgerLine, turn: Turn) -> LedgerLine:
     """Return the line of a call that was answered."""
     return LedgerLine(
         call=reservation.call,

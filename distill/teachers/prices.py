@@ -19,6 +19,8 @@ from distill.config import Prices
 from distill.types import Usage
 
 AS_OF = "2026-11-22"
+BATCH_SHARE = 0.5
+"""What both vendors bill for a call in a batch, as a share of its price; cached tokens too."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ def price_of(model: str, override: Prices | None = None, input_tokens: int = 0) 
     return None
 
 
-def cost_usd(model: str, usage: Usage, override: Prices | None = None) -> float | None:
+def cost_usd(
+    model: str, usage: Usage, override: Prices | None = None, *, batch: bool = False
+) -> float | None:
     """Return what a call cost in dollars, or None when the price is unknown."""
     prices = price_of(model, override, usage.input_tokens)
     if prices is None:
@@ -97,4 +101,4 @@ def cost_usd(model: str, usage: Usage, override: Prices | None = None) -> float 
         + usage.cache_write_tokens * written
         + usage.output_tokens * prices.output
     )
-    return total / 1e6
+    return total / 1e6 * (BATCH_SHARE if batch else 1)

@@ -20,6 +20,12 @@ from distill.config import Config, load_config
 from distill.errors import DistillError
 from distill.traces import TraceStore
 
+SERVER = """
+from llmock.cli import app
+from llmock.routers import batch
+batch._BATCH_DELAY = 0.3  # seconds; three as it comes
+app()
+"""
 SECRET = "sk-test-5f2c9d8e7a"
 TOOLS = '''
 from distill.toolsets import tool
@@ -63,7 +69,7 @@ def serving() -> Iterator[Mock]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", "from llmock.cli import app; app()"]
+    command = [sys.executable, "-c", SERVER]
     process = subprocess.Popen(
         [*command, "serve", "--host", "127.0.0.1", "--port", str(port)],
         stdout=subprocess.DEVNULL,
