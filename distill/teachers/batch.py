@@ -101,7 +101,7 @@ class Batches(ABC):
 
     def size(self, ask: Ask) -> int:
         """Return the bytes that a call takes in a batch."""
-        return len(json.dumps(self.request(ask), ensure_ascii=False).encode()) + 1
+        return len(json.dumps(self.request(ask))) + 1
 
     def unrun(self, batch: str, status: int) -> TeacherError:
         """Return the failure of a call that was not run, because its batch expired or the like."""

@@ -53,7 +53,8 @@ class OpenAIBatches(Batches):
 
     async def submit(self, wave: str, asks: Sequence[Ask]) -> str:
         """Upload the file and create the batch."""
-        lines = (json.dumps(self.request(ask), ensure_ascii=False) + "\n" for ask in asks)
+        # Escaped, so that no reader takes a character of a conversation for the end of a line.
+        lines = (json.dumps(self.request(ask)) + "\n" for ask in asks)
         content = "".join(lines).encode()
         endpoint: Any = self.teacher.endpoint
         async with self.teacher.asking(TRANSFER_S):

@@ -5,7 +5,7 @@ toolsets  each tool set once, by its content hash
 episodes  key (unique), task, sample, status pending | leased | done, owner, lease, trace
 ledger    one line per call to a teacher, whatever became of its episode
 money     one row: the totals of the ledger in billionths of a dollar
-waves     what was handed over to a provider's batch API and may still be needed
+waves     what was handed over to a provider's batch API
 asked     the calls of these waves, each with its conversation and, once it is there, its answer
 """
 
