@@ -27,7 +27,7 @@ from distill.config import Config, load_config
 from distill.errors import StoreError
 from distill.teachers import TeacherError, cost_usd
 from distill.traces import BatchStore, LedgerLine, TraceStore
-from distill.types import Outcome, canonical_json
+from distill.types import Outcome, ToolMessage, canonical_json
 
 PROVIDERS = ("anthropic", "openai_chat")
 POST = {
@@ -88,17 +88,25 @@ def ledger(url: str) -> list[LedgerLine]:
         return list(store.ledger())
 
 
-async def interrupted(config: Config, mock: Mock, calls: int = 1) -> Status:
-    """Run until so many calls are handed over, then press Ctrl-C."""
-    look = LOOK[config.teacher.provider]
-    if calls == 1:  # the batch must not be over before
-        mock.behave({"type": "delay", "seconds": 2, "times": 1, "match": look})
-    running = asyncio.create_task(run(config))
+async def interrupted(config: Config, mock: Mock) -> Status:
+    """Run until a batch is handed over, which is never seen to be over; then press Ctrl-C."""
+    hide_batches(mock)
+    return await interrupt(asyncio.create_task(run(config)), mock, 1)
+
+
+def hide_batches(mock: Mock) -> None:
+    for look in LOOK.values():
+        mock.behave({"type": "fail", "status": 500, "times": None, "match": look})
+
+
+async def interrupt(running: asyncio.Task[Status], mock: Mock, calls: int) -> Status:
     while (await asyncio.to_thread(handed_over, mock)).total() < calls:
         assert not running.done(), running.result()
         await asyncio.sleep(0.02)
     os.kill(os.getpid(), signal.SIGINT)
-    return await running
+    status = await running
+    mock.client.delete("/_llmock/scenario").raise_for_status()
+    return status
 
 
 def nothing_is_left(url: str) -> None:
@@ -106,6 +114,13 @@ def nothing_is_left(url: str) -> None:
         assert store.counts().leased == 0
         assert store.money().reserved_usd == 0
         assert BatchStore(store).episodes() == set()
+
+
+def tool_results(store: TraceStore) -> list[ToolMessage]:
+    """What calls that are pending were told by tools."""
+    waves = BatchStore(store)
+    pending = [call for key in waves.episodes() for call in waves.of_episode(key)]
+    return [m for call in pending if not call.answer for m in call.messages if m.role == "tool"]
 
 
 # --- a run -------------------------------------------------------------------------------------
@@ -277,21 +292,35 @@ async def test_a_resumed_episode_keeps_what_its_tools_gave_then(
     agent.reset()
     path = batched(tmp_path, agent, provider, 3, turns=2)
     tools = tmp_path / "tools" / "lamps" / "tools.py"
-    source = tools.read_text().replace(
-        'return {"level": level}',
-        f'with open({str(tmp_path / "calls")!r}, "a") as log:\n        log.write("x")\n'
-        '    import secrets\n    return {"level": secrets.token_hex(4)}',
-    )
-    tools.write_text(source)
+    calls, held = tmp_path / "calls", tmp_path / "held"
+    body = f"""
+    import pathlib, secrets, time
+    with open({str(calls)!r}, "a") as log:
+        log.write("x")
+    while pathlib.Path({str(held)!r}).exists():
+        time.sleep(0.01)
+    return {{"level": secrets.token_hex(4)}}
+"""
+    tools.write_text(tools.read_text().replace('    return {"level": level}\n', body[1:]))
     config = load_config(path)
-    # In the second wave, after the tools have run.
-    assert (await interrupted(config, agent, 6)).interrupted
+    calls.touch()
+    held.touch()
+    running = asyncio.create_task(run(config))
+    while calls.stat().st_size < 3:
+        assert not running.done(), running.result()
+        await asyncio.sleep(0.02)
+    hide_batches(agent)
+    held.unlink()
+    assert (await interrupt(running, agent, 6)).interrupted
+    with TraceStore.open(config.store_url) as store:
+        seen = {m.content for m in tool_results(store)}
     status = await run(config)
     assert status.outcomes == {Outcome.COMPLETED: 3}
-    assert (tmp_path / "calls").stat().st_size == 3 + 6  # executed again, for their state
+    assert calls.stat().st_size == 3 + 6  # executed again, for their state
     with TraceStore.open(config.store_url) as store:
         for trace in store.traces():
-            assert [m.role for m in trace.messages].count("tool") == 2
+            first, _ = (m.content for m in trace.messages if m.role == "tool")
+            assert first in seen
         assert sum(line.failure is None for line in store.ledger()) == 12
         assert store.money().unknown_calls == 0
 
@@ -316,15 +345,16 @@ async def test_ctrl_c_leaves_the_batch_pending_and_the_next_run_fetches_it(
 
 
 def test_the_command_shows_what_is_pending_and_how_to_go_on(tmp_path: Path, mock: Mock):
-    process = start(batched(tmp_path, mock, "anthropic", 4, turns=12))
-    while handed_over(mock).total() < 44:  # long enough for a line about it
+    hide_batches(mock)
+    process = start(batched(tmp_path, mock, "anthropic", 4))
+    while not handed_over(mock):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     (line,) = [line for line in output.splitlines() if line.startswith("collect: ")][-1:]
-    assert "batches: " in line
+    assert "batches: 0 done, 4 calls pending in 1 (msgbatch_" in line
     assert re.search(r"stopping: interrupted: 4 calls pending in 1 \(msgbatch_\w+\)", output)
     assert re.search(r"^batches +4 calls pending in 1 \(msgbatch_", output, re.MULTILINE)
     assert "run the same command again to resume" in output
@@ -454,7 +484,6 @@ async def test_the_budget_holds_across_waves(tmp_path: Path, mock: Mock, store_u
         assert 0.015 < money.spent_usd <= 0.03
         assert 0 < store.counts().done < 12
     # Less than the worst case was used, so that later waves had room.
-    print(status.batches, money)
     assert status.batches > 2
     asked = handed_over(mock)
     assert asked.total() == len(asked) == status.calls
