@@ -103,7 +103,7 @@ def serving(server: str = SERVER) -> Iterator[Mock]:
         yield mock
     finally:
         mock.client.close()
-        process.terminate()
+        process.kill()  # asked to end, it would first finish the answers it holds back
         process.wait(10)
 
 
