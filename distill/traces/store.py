@@ -286,18 +286,8 @@ class TraceStore:
         columns = schema.episodes.c
         with self._transaction() as connection:
             ledger.settle(connection, calls)
-            for trace in traces:
-                connection.execute(
-                    sa.update(schema.episodes)
-                    .where(columns.key == trace.key, columns.status != "done")
-                    .values(
-                        status="done",
-                        owner=None,
-                        lease_until=None,
-                        outcome=str(trace.outcome),
-                        trace=trace.model_dump_json(),
-                    )
-                )
+            if traces:
+                connection.execute(_FINISH, [_finished(trace) for trace in traces])
             for part in _parts(given_up):
                 connection.execute(
                     sa.update(schema.episodes)
@@ -414,6 +404,22 @@ class TraceStore:
 
 
 _STATUSES = ("pending", "leased", "done")
+_FINISH = (
+    sa.update(schema.episodes)
+    .where(schema.episodes.c.key == sa.bindparam("this"), schema.episodes.c.status != "done")
+    .values(
+        status="done",
+        owner=None,
+        lease_until=None,
+        outcome=sa.bindparam("ended"),
+        trace=sa.bindparam("text"),
+    )
+)
+"""Built once: building it for every trace costs more than executing it."""
+
+
+def _finished(trace: Trace) -> dict[str, str]:
+    return {"this": trace.key, "ended": str(trace.outcome), "text": trace.model_dump_json()}
 
 
 def _held_by(owner: str) -> tuple[sa.ColumnElement[bool], ...]:
