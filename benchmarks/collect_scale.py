@@ -8,10 +8,12 @@ store       the run's writer fed with the traces of these episodes as a run feed
             reserved before it is sent, settled after it), over and over under new keys, on SQLite
             and on PostgreSQL. Memory is the process's resident set at ten points on the way.
 
-    python benchmarks/collect_scale.py [--in-flight 16 1000] [--seconds 40] [--traces 100000]
+    python benchmarks/collect_scale.py [--in-flight 16 1000] [--latency 8] [--traces 100000]
 
-`share`: episodes a second, of what the latency alone would allow with that many in flight. Prints
-two tables; the last line is one JSON object.
+`full_s`: seconds during which at least 95% of them waited for an answer at once, `calls_per_s`: the
+calls answered in that time, `share`: of what the latency allows. It takes the gate some rounds of
+answers to get there. PostgreSQL is fed a fifth of the traces. Prints two tables; the last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ collect:
   {{concurrency: {concurrency}, budget_usd: 1000000, store: "{folder}/flight{concurrency}.db"}}
 """
 POINTS = 10
+FULL = 0.95
 OPEN = 500
 """Episodes whose calls the store is told of at once."""
 
@@ -69,7 +72,10 @@ class SlowServer(TeacherServer):
 
     request_queue_size = 2048
     latency_s = 0.0
+    expected = 0
     inside = peak = 0
+    full: tuple[float, float, int] = (0.0, 0.0, 0)
+    """When nearly all of them waited at once: first, last, answers between."""
     lock = threading.Lock()
 
     def answer(self, path: str, raw: bytes, request_id: str) -> Response:
@@ -79,33 +85,37 @@ class SlowServer(TeacherServer):
             self.peak = max(self.peak, self.inside)
         time.sleep(self.latency_s)
         with self.lock:
+            if self.inside >= FULL * self.expected:
+                first, _, answers = self.full
+                self.full = (first or time.monotonic(), time.monotonic(), answers + 1)
             self.inside -= 1
         return super().answer(path, raw, request_id)
 
 
-def serve(tasks: int, latency_s: float) -> None:
-    """Serve until the standard input ends; print the port first and the peak last."""
+def serve(tasks: int, latency_s: float, expected: int) -> None:
+    """Serve until the standard input ends; print the port first, at the end who waited."""
     loaded = load_toolset(TOOLS)
     script = Script(loaded.toolset, load_tasks(loaded, None, tasks, SEED), 0, 0)
     server = SlowServer(("127.0.0.1", 0), script, Busy(0, 0))
-    server.latency_s = latency_s
+    server.latency_s, server.expected = latency_s, expected
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.port, flush=True)
     sys.stdin.read()
-    print(server.peak, flush=True)
+    first, last, answers = server.full
+    print(json.dumps({"peak": server.peak, "s": last - first, "answers": answers}), flush=True)
 
 
 @contextmanager
-def serving(tasks: int, latency_s: float) -> Iterator[tuple[int, list[int]]]:
-    """Yield the port of a server in a process of its own, and where its peak will stand."""
-    command = [sys.executable, __file__, "--serve", str(tasks), str(latency_s)]
+def serving(tasks: int, latency_s: float, expected: int) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield the port of a server in a process of its own, and what it will say in the end."""
+    command = [sys.executable, __file__, "--serve", str(tasks), str(latency_s), str(expected)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    peak: list[int] = []
+    seen: dict[str, float] = {}
     try:
-        yield int(process.stdout.readline()), peak
+        yield int(process.stdout.readline()), seen
         output, _ = process.communicate("", timeout=60)
-        peak.append(int(output))
+        seen |= json.loads(output)
     finally:
         process.kill()
 
@@ -115,6 +125,8 @@ def serving(tasks: int, latency_s: float) -> Iterator[tuple[int, list[int]]]:
 
 def run(config_path: str) -> None:
     """Collect in this process; print what it took."""
+    import distill.teachers.openai_chat  # noqa: F401 -- loading the SDK is not what is measured
+
     config = load_config(config_path)
     plan, status = make_plan(config), Status()
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -142,7 +154,7 @@ def run(config_path: str) -> None:
 def in_flight(folder: Path, count: int, tasks: int, latency_s: float) -> dict[str, Any]:
     """Run a collector with `count` episodes in flight; return its figures."""
     path = folder / f"scale{count}.yaml"
-    with serving(tasks, latency_s) as (port, peak):
+    with serving(tasks, latency_s, count) as (port, seen):
         text = CONFIG.format(
             tools=TOOLS, tasks=tasks, seed=SEED, port=port, concurrency=count, folder=folder
         )
@@ -150,15 +162,15 @@ def in_flight(folder: Path, count: int, tasks: int, latency_s: float) -> dict[st
         command = [sys.executable, __file__, "--collect", str(path)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])
-    rate = figures["episodes"] / figures["wall_s"]
-    ideal = count / (latency_s * figures["calls"] / figures["episodes"])
+    rate = seen["answers"] / seen["s"]
     return {
         "in_flight": count,
-        "calls_at_once": peak[0],
+        "calls_at_once": seen["peak"],
         "latency_s": latency_s,
         **figures,
-        "episodes_per_s": round(rate, 1),
-        "share": round(rate / ideal, 3),
+        "full_s": round(seen["s"], 1),
+        "calls_per_s": round(rate, 1),
+        "share": round(rate * latency_s / count, 3),
     }
 
 
@@ -261,7 +273,8 @@ def main() -> None:
     """Run everything and print it."""
     options = _parser().parse_args()
     if options.serve:
-        serve(int(options.serve[0]), float(options.serve[1]))
+        tasks, latency_s, expected = options.serve
+        serve(int(tasks), float(latency_s), int(expected))
         return
     if options.collect:
         run(options.collect)
@@ -277,20 +290,20 @@ def main() -> None:
         source = f"sqlite:///{folder}/flight{options.in_flight[-1]}.db"
         stores = [stored(f"sqlite:///{folder}/store.db", source, options.traces)]
         with postgres(folder) as url:
-            stores.append(stored(url, source, options.traces))
+            stores.append(stored(url, source, options.traces // 5))
     _print(runs, stores)
     cores = len(os.sched_getaffinity(0))
     print(json.dumps({"cores": cores, "runs": runs, "stores": stores}))
 
 
 def _tasks(in_flight: int, options: argparse.Namespace) -> int:
-    """As many as take about `--seconds`, at some four calls an episode."""
-    return max(2 * in_flight, round(in_flight * options.seconds / options.latency / 4))
+    """As many as take about `--seconds`, at two calls an episode."""
+    return max(4 * in_flight, round(in_flight * options.seconds / options.latency / 2))
 
 
 def _print(runs: list[dict[str, Any]], stores: list[dict[str, Any]]) -> None:
-    heads = ("in_flight", "calls_at_once", "episodes", "failed", "wall_s", "episodes_per_s")
-    heads += ("share", "cpu_ms_per_episode", "cpu_ms_per_call", "cores", "rss_mib")
+    heads = ("in_flight", "calls_at_once", "episodes", "failed", "wall_s", "full_s")
+    heads += ("calls_per_s", "share", "cpu_ms_per_episode", "cpu_ms_per_call", "cores", "rss_mib")
     print("  ".join(heads))
     for figures in runs:
         print("  ".join(f"{figures[head]!s:>{len(head)}}" for head in heads))
@@ -303,11 +316,11 @@ def _print(runs: list[dict[str, Any]], stores: list[dict[str, Any]]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--in-flight", type=int, nargs="+", default=[16, 1000])
-    parser.add_argument("--latency", type=float, default=5.0, help="seconds an answer takes")
+    parser.add_argument("--latency", type=float, default=8.0, help="seconds an answer takes")
     parser.add_argument("--seconds", type=float, default=40.0, help="about how long a run lasts")
     parser.add_argument("--traces", type=int, default=100_000)
     for part in ("--serve", "--collect", "--write"):
-        count = {"--serve": 2, "--collect": None, "--write": 3}[part]
+        count = {"--serve": 3, "--collect": None, "--write": 3}[part]
         parser.add_argument(part, nargs=count, help=argparse.SUPPRESS)
     return parser
 

@@ -73,8 +73,10 @@ class OpenAITeacher(OpenAISdkTeacher):
     endpoint = "/v1/responses"
 
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        # As extra fields, which the SDK passes on as they are: parameters it walks through, every
+        # schema of every request, which takes longer than the rest of the call.
         answer = await self._client.responses.create(
-            **request_body(self.config, messages, tools), extra_body=self.config.extra
+            model=self.model, extra_body=self.body(messages, tools)
         )
         return self.read(answer)
 

@@ -46,8 +46,9 @@ class OpenAIChatTeacher(OpenAISdkTeacher):
     endpoint = "/v1/chat/completions"
 
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        # As extra fields: see `distill.teachers.openai`.
         answer = await self._client.chat.completions.create(
-            **request_body(self.config, messages, tools), extra_body=self.config.extra
+            model=self.model, messages=(), extra_body=self.body(messages, tools)
         )
         return self.read(answer)
 
