@@ -185,6 +185,8 @@ class Run:
             return
         with suppress(StoreError):  # what stays leased is taken back by the next run
             self.store.release(self.owner)
+            if self.waves is not None:
+                self.waves.store.forget_done()
             self.status.money = self.store.money()
         if self.error is None and self.status.owed and self.status.notice is None:
             self.error = TeacherError(

@@ -166,6 +166,7 @@ class Waves:
         return len(self._wishes) + len(self._waiting) >= self.parties
 
     async def _send(self) -> None:
+        await asyncio.to_thread(self.store.forget_done)
         self._wishes = [wish for wish in self._wishes if not wish.answered.done()]
         for part in self._parts(sorted(self._wishes, key=lambda wish: wish.order)):
             await self._send_wave(part)
@@ -202,9 +203,10 @@ class Waves:
             self._wishes.remove(wish)
         if not sent:
             return
+        if self._closed.is_set():
+            await self._withdraw(wave, self.batches.teacher.error("stopped", Failure.TRANSIENT))
+            return
         try:
-            if self._closed.is_set():
-                raise self.batches.teacher.error("interrupted", Failure.TRANSIENT)
             batch = await self._hand_over(wave, sent)
         except TeacherError as error:
             await self._withdraw(wave, error)
@@ -419,7 +421,8 @@ class Waves:
         try:
             yield
         except DistillError as error:
-            self.on_error(error)
+            if not self._closed.is_set():  # else the run has ended, and the next one goes on
+                self.on_error(error)
         except Exception as error:
             for wish in (*self._wishes, *self._waiting.values()):
                 if not wish.answered.done():

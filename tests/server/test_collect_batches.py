@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from llmock_world import AGENT, SECRET, Mock, environment, run, serving, start, workspace
 
 from distill.collect import Status
 from distill.config import Config, load_config
 from distill.errors import StoreError
 from distill.teachers import TeacherError, cost_usd
-from distill.traces import BatchStore, LedgerLine, TraceStore
+from distill.teachers.anthropic_batch import AnthropicBatches
+from distill.traces import BatchStore, LedgerLine, TraceStore, schema
 from distill.types import Outcome, ToolMessage, canonical_json
 
 PROVIDERS = ("anthropic", "openai_chat")
@@ -113,7 +115,9 @@ def nothing_is_left(url: str) -> None:
     with TraceStore.open(url) as store:
         assert store.counts().leased == 0
         assert store.money().reserved_usd == 0
-        assert BatchStore(store).episodes() == set()
+        with store.engine.connect() as connection:
+            for table in (schema.asked, schema.waves):
+                assert connection.execute(sa.select(sa.func.count(table.c[0]))).scalar() == 0
 
 
 def tool_results(store: TraceStore) -> list[ToolMessage]:
@@ -170,6 +174,20 @@ async def test_more_episodes_than_fit_into_a_wave_follow_as_others_end(tmp_path:
         for record in mock.requests("/anthropic/v1/messages/batches")
     ]
     assert sizes == [3, 3, 3, 3, 1, 1]
+
+
+async def test_a_wave_is_split_where_the_provider_wants_smaller_batches(
+    tmp_path: Path, mock: Mock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(AnthropicBatches, "most_calls", 4)
+    config = load_config(batched(tmp_path, mock, "anthropic", 9, turns=1))
+    assert (await run(config)).outcomes == {Outcome.COMPLETED: 9}
+    monkeypatch.setattr(AnthropicBatches, "most_bytes", 900)
+    config = load_config(batched(tmp_path / "other", mock, "anthropic", 4, turns=1))
+    assert (await run(config)).outcomes == {Outcome.COMPLETED: 4}
+    made = mock.requests("/anthropic/v1/messages/batches")
+    assert [len(record["body"]["requests"]) for record in made] == [4, 4, 1, 2, 2]
+    assert len(json.dumps(made[-1]["body"]["requests"])) < 900
 
 
 # --- killed ------------------------------------------------------------------------------------
