@@ -129,12 +129,9 @@ def run(config_path: str) -> None:
 
     config = load_config(config_path)
     plan, status = make_plan(config), Status()
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    begun = time.perf_counter()
+    before, begun = time.process_time(), time.perf_counter()
     asyncio.run(collect(config, plan, status))
-    wall = time.perf_counter() - begun
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    wall, cpu = time.perf_counter() - begun, time.process_time() - before
     print(
         json.dumps(
             {
@@ -145,7 +142,7 @@ def run(config_path: str) -> None:
                 "cpu_ms_per_episode": round(1000 * cpu / status.finished, 2),
                 "cpu_ms_per_call": round(1000 * cpu / status.calls, 2),
                 "cores": round(cpu / wall, 2),
-                "rss_mib": round(after.ru_maxrss / 1024),
+                "rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             }
         )
     )
@@ -191,7 +188,7 @@ async def write(store: TraceStore, traces: list[Trace], count: int) -> dict[str,
     process = psutil.Process()
     memory: list[float] = []
     source, done = copies(traces, count), 0
-    begun, calls = time.perf_counter(), 0
+    before, begun, calls = time.process_time(), time.perf_counter(), 0
     while part := list(itertools.islice(source, OPEN)):
         await asyncio.to_thread(
             store.add_episodes, [Owed(trace.key, trace.task.id, trace.sample) for trace in part]
@@ -212,6 +209,7 @@ async def write(store: TraceStore, traces: list[Trace], count: int) -> dict[str,
         "calls": calls,
         "wall_s": round(wall, 1),
         "traces_per_s": round(count / wall),
+        "cpu_ms_per_trace": round(1000 * (time.process_time() - before) / count, 3),
         "rss_mib": memory,
         "growth_mib": round(memory[-1] - memory[0], 1),
     }
@@ -307,10 +305,12 @@ def _print(runs: list[dict[str, Any]], stores: list[dict[str, Any]]) -> None:
     print("  ".join(heads))
     for figures in runs:
         print("  ".join(f"{figures[head]!s:>{len(head)}}" for head in heads))
-    print("\nengine      traces/s   MiB on the way")
+    print("\nengine      traces/s  CPU ms   MiB on the way")
     for figures in stores:
         memory = " ".join(f"{value:.0f}" for value in figures["rss_mib"])
-        print(f"{figures['engine']:<12}{figures['traces_per_s']:>8}   {memory}")
+        print(
+            f"{figures['engine']:<12}{figures['traces_per_s']:>8}{figures['cpu_ms_per_trace']:>8}   {memory}"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
