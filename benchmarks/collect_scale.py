@@ -308,9 +308,8 @@ def _print(runs: list[dict[str, Any]], stores: list[dict[str, Any]]) -> None:
     print("\nengine      traces/s  CPU ms   MiB on the way")
     for figures in stores:
         memory = " ".join(f"{value:.0f}" for value in figures["rss_mib"])
-        print(
-            f"{figures['engine']:<12}{figures['traces_per_s']:>8}{figures['cpu_ms_per_trace']:>8}   {memory}"
-        )
+        rates = f"{figures['traces_per_s']:>8}{figures['cpu_ms_per_trace']:>8}"
+        print(f"{figures['engine']:<12}{rates}   {memory}")
 
 
 def _parser() -> argparse.ArgumentParser:

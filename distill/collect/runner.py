@@ -336,7 +336,7 @@ class Run:
             return
         self.status.interrupted = True
         if self.waves is not None:
-            self.status.notice = f"interrupted: {self.status.pending_text()}"
+            self.status.notice = "interrupted; batches that are pending stay at the provider"
             self._drop()
             return
         self.status.notice = (

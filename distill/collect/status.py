@@ -77,8 +77,6 @@ class Status:
 
     def pending_text(self) -> str:
         """The pending batches in words."""
-        if not self.pending:
-            return "no batch is pending"
         names = ", ".join(sorted(self.pending)[:3]) + (", ..." if len(self.pending) > 3 else "")
         return f"{sum(self.pending.values()):,} calls pending in {len(self.pending)} ({names})"
 

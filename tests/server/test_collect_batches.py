@@ -182,12 +182,12 @@ async def test_a_wave_is_split_where_the_provider_wants_smaller_batches(
     monkeypatch.setattr(AnthropicBatches, "most_calls", 4)
     config = load_config(batched(tmp_path, mock, "anthropic", 9, turns=1))
     assert (await run(config)).outcomes == {Outcome.COMPLETED: 9}
-    monkeypatch.setattr(AnthropicBatches, "most_bytes", 900)
+    monkeypatch.setattr(AnthropicBatches, "most_bytes", 1200)
     config = load_config(batched(tmp_path / "other", mock, "anthropic", 4, turns=1))
     assert (await run(config)).outcomes == {Outcome.COMPLETED: 4}
     made = mock.requests("/anthropic/v1/messages/batches")
     assert [len(record["body"]["requests"]) for record in made] == [4, 4, 1, 2, 2]
-    assert len(json.dumps(made[-1]["body"]["requests"])) < 900
+    assert len(json.dumps(made[-1]["body"]["requests"])) < 1200
 
 
 # --- killed ------------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def test_the_command_shows_what_is_pending_and_how_to_go_on(tmp_path: Path, mock
     assert process.returncode == 130, output
     (line,) = [line for line in output.splitlines() if line.startswith("collect: ")][-1:]
     assert "batches: 0 done, 4 calls pending in 1 (msgbatch_" in line
-    assert re.search(r"stopping: interrupted: 4 calls pending in 1 \(msgbatch_\w+\)", output)
+    assert "stopping: interrupted; batches that are pending stay at the provider" in output
     assert re.search(r"^batches +4 calls pending in 1 \(msgbatch_", output, re.MULTILINE)
     assert "run the same command again to resume" in output
 
