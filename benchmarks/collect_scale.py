@@ -4,7 +4,7 @@ in flight   `distill collect` on the retail tool set, whose tools really run, wi
             open, against the embedded teacher in another process that takes `--latency` for every
             answer. One run for each of `--in-flight`, each in a process of its own; the collector's
             own CPU time is counted, by the operating system.
-store       the run's writer fed with the traces of these episodes as a run feeds it (every call
+store       the run's writer fed with 500 real traces of that tool set as a run feeds it (every call
             reserved before it is sent, settled after it), over and over under new keys, on SQLite
             and on PostgreSQL. Memory is the process's resident set at ten points on the way.
 
@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filter_damage import collect as world
 
 from distill.collect import Status, collect, make_plan
 from distill.collect.budget import answered_line, now
@@ -237,10 +238,9 @@ def _stop(error: Exception) -> None:
     raise error
 
 
-def write_alone(source: str, url: str, count: int) -> None:
+def write_alone(url: str, count: int) -> None:
     """Feed a store in this process; print what it took."""
-    with TraceStore.open(source) as old:
-        traces = list(itertools.islice(old.traces(), 500))
+    traces = world("retail", 500, 0).traces
     with TraceStore.open(url, create=True) as store:
         print(json.dumps(asyncio.run(write(store, traces, count))))
 
@@ -257,9 +257,9 @@ def postgres(folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def stored(url: str, source: str, count: int) -> dict[str, Any]:
+def stored(url: str, count: int) -> dict[str, Any]:
     """Feed a store in a process of its own; return its figures."""
-    command = [sys.executable, __file__, "--write", source, url, str(count)]
+    command = [sys.executable, __file__, "--write", url, str(count)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1]) | {"engine": url.partition(":")[0]}
 
@@ -278,17 +278,18 @@ def main() -> None:
         run(options.collect)
         return
     if options.write:
-        write_alone(options.write[0], options.write[1], int(options.write[2]))
+        write_alone(options.write[0], int(options.write[1]))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runs = [
             in_flight(folder, n, _tasks(n, options), options.latency) for n in options.in_flight
         ]
-        source = f"sqlite:///{folder}/flight{options.in_flight[-1]}.db"
-        stores = [stored(f"sqlite:///{folder}/store.db", source, options.traces)]
-        with postgres(folder) as url:
-            stores.append(stored(url, source, options.traces // 5))
+        stores = []
+        if options.traces:
+            stores.append(stored(f"sqlite:///{folder}/store.db", options.traces))
+            with postgres(folder) as url:
+                stores.append(stored(url, options.traces // 5))
     _print(runs, stores)
     cores = len(os.sched_getaffinity(0))
     print(json.dumps({"cores": cores, "runs": runs, "stores": stores}))
@@ -296,7 +297,7 @@ def main() -> None:
 
 def _tasks(in_flight: int, options: argparse.Namespace) -> int:
     """As many as take about `--seconds`, at two calls an episode."""
-    return max(4 * in_flight, round(in_flight * options.seconds / options.latency / 2))
+    return max(2 * in_flight, round(in_flight * options.seconds / options.latency / 2))
 
 
 def _print(runs: list[dict[str, Any]], stores: list[dict[str, Any]]) -> None:
@@ -314,12 +315,12 @@ def _print(runs: list[dict[str, Any]], stores: list[dict[str, Any]]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--in-flight", type=int, nargs="+", default=[16, 1000])
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[16, 1000])
     parser.add_argument("--latency", type=float, default=8.0, help="seconds an answer takes")
     parser.add_argument("--seconds", type=float, default=40.0, help="about how long a run lasts")
     parser.add_argument("--traces", type=int, default=100_000)
     for part in ("--serve", "--collect", "--write"):
-        count = {"--serve": 3, "--collect": None, "--write": 3}[part]
+        count = {"--serve": 3, "--collect": None, "--write": 2}[part]
         parser.add_argument(part, nargs=count, help=argparse.SUPPRESS)
     return parser
 
