@@ -18,10 +18,11 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from distill.collect.batched import BatchedTeacher
 from distill.collect.budget import BudgetReachedError, MeteredTeacher, NotSentError, Purse
 from distill.collect.plan import Episode, Plan
 from distill.collect.status import Status
-from distill.collect.waves import BatchedTeacher, Waves
+from distill.collect.waves import Waves
 from distill.collect.writer import Left, Writer
 from distill.config import Config, TeacherConfig
 from distill.episode import run_episode
