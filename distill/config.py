@@ -194,6 +194,11 @@ class CollectConfig(Section):
     budget_usd: float | None = Field(default=None, gt=0)
     """Spend limit of this store, all runs and processes together: the worst case of a call is
     put aside before it is sent, and no call is sent that could pass the limit."""
+    batch: bool = False
+    """Send calls through the provider's batch API, at half the price and with answers within a
+    day: one batch holds the next turn of every open episode."""
+    batch_size: int = Field(default=1000, ge=1)
+    """With batch: most episodes open at once, in place of concurrency."""
 
 
 class SplitConfig(Section):

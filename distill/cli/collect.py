@@ -82,6 +82,8 @@ def _report(console: Console, status: Status) -> None:
         rows.append(("not stored, owed", f"{status.unstored:,}"))
     if status.left:
         rows.append(("left undone", f"{status.left:,}"))
+    if status.pending:
+        rows.append(("batches", status.pending_text()))
     usage = status.usage
     kinds = [f"{usage.cached_tokens:,} cached"] if usage.cached_tokens else []
     kinds += [f"{usage.cache_write_tokens:,} written"] if usage.cache_write_tokens else []

@@ -158,8 +158,8 @@ class Purse:
         """Raise when no call is under way anywhere that could make room."""
         store, budget = self.writer.store, self.writer.budget_usd
         await asyncio.to_thread(reclaim, store, self.owner)
-        money = await asyncio.to_thread(store.money)
-        if not money.reserved_usd and budget is not None:
+        if budget is not None and not await asyncio.to_thread(store.under_way):
+            money = await asyncio.to_thread(store.money)
             raise BudgetReachedError(budget, money, reservation.reserved_usd or 0.0)
 
     def _wake(self) -> None:

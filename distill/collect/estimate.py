@@ -250,7 +250,8 @@ def _tokens(
         cache_write_tokens=round(written),
         output_tokens=round(output),
     )
-    usd = cost_usd(config.teacher.model, usage, config.teacher.price)
+    price, batch = config.teacher.price, config.collect.batch
+    usd = cost_usd(config.teacher.model, usage, price, batch=batch)
     return Load(calls, fresh, cached, written, output, usd=usd)
 
 
@@ -258,6 +259,8 @@ def _tokens(
 
 
 def _times(config: Config, low: Load, high: Load) -> tuple[Time, Time] | None:
+    if config.collect.batch:
+        return None  # a batch takes what it takes, up to a day
     shortest, longest = _time(config, low), _time(config, high)
     return None if shortest is None or longest is None else (shortest, longest)
 

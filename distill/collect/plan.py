@@ -60,6 +60,7 @@ def make_plan(config: Config, limit: int | None = None) -> Plan:
         TaskError: A task is wrong.
     """
     check_money_and_terms(config)
+    _check_batch(config)
     loaded = load_toolset(config.toolset_dir)
     tasks = configured_tasks(config, loaded)
     _check_user(config, tasks)
@@ -108,6 +109,17 @@ def check_money_and_terms(config: Config) -> None:
         if budget is not None:
             refuse_without_price(model, f"collect.budget_usd is {budget:g}", key)
         refuse_without_terms(model, key)
+
+
+def _check_batch(config: Config) -> None:
+    parts = {"user": config.collect.user, "simulator": config.collect.simulator}
+    live = next((part for part, model in parts.items() if model is not None), None)
+    if config.collect.batch and live is not None:
+        # Asked again when an episode is taken up, it would say something else than before.
+        raise ConfigError(
+            f"collect.batch is set together with collect.{live}: an episode that waits for a "
+            f"batch could not be taken up where it was; leave one of the two out"
+        )
 
 
 def _check_user(config: Config, tasks: Iterable[Task]) -> None:

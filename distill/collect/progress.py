@@ -69,6 +69,10 @@ class Display:
                 soft_wrap=True,
             )
         words = f"{status.failed} failed, {status.in_flight} in flight, cost {status.cost_text()}"
+        if status.batches or status.pending:
+            words += f", batches: {status.batches} done"
+        if status.pending:
+            words += f", {status.pending_text()}"
         if self.console.is_terminal:
             self._bar.update(
                 self._row, total=status.total or None, completed=status.done, words=words

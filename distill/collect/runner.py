@@ -15,20 +15,23 @@ import re
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from distill.collect.batched import BatchedTeacher
 from distill.collect.budget import BudgetReachedError, MeteredTeacher, NotSentError, Purse
 from distill.collect.plan import Episode, Plan
 from distill.collect.status import Status
+from distill.collect.waves import Waves
 from distill.collect.writer import Left, Writer
 from distill.config import Config, TeacherConfig
 from distill.episode import run_episode
 from distill.errors import DistillError, StoreError
 from distill.teachers import Failure, Teacher, TeacherError, create_teacher, paced
-from distill.traces import LedgerLine, Trace, TraceStore
+from distill.teachers.batch import Batches, create_batches
+from distill.traces import BatchStore, LedgerLine, Trace, TraceStore
 from distill.traces.owner import new_owner, reclaim
-from distill.types import Outcome
+from distill.types import Outcome, ToolMessage
 
 LEASE_S = 120.0
 OUTAGE_S = 900.0
@@ -50,19 +53,21 @@ async def collect(config: Config, plan: Plan, status: Status) -> None:
         StoreError: The store was collected with other settings, or cannot be written.
         TeacherError: The teacher cannot be used (key, credit, endpoint, request).
     """
-    models = {"teacher": config.teacher, **_others(config)}
-    asked = {
+    teacher = create_teacher(config.teacher)
+    batches = create_batches(teacher) if config.collect.batch else None
+    if batches is None:
+        teacher = paced(teacher, config.collect.concurrency, OUTAGE_S)
+    others = {
         part: paced(create_teacher(model), config.collect.concurrency, OUTAGE_S)
-        for part, model in models.items()
+        for part, model in _others(config).items()
     }
-    teacher = asked.pop("teacher")
     try:
         with TraceStore.open(config.store_url, create=True) as store:
-            run = Run(config, plan, status, store, teacher, asked)
+            run = Run(config, plan, status, store, teacher, others, batches)
             run.prepare()
             await run.run()
     finally:
-        for one in (teacher, *asked.values()):
+        for one in (teacher, *others.values()):
             await one.close()
 
 
@@ -83,6 +88,7 @@ class Run:
         store: TraceStore,
         teacher: Teacher,
         others: Mapping[str, Teacher] | None = None,
+        batches: Batches | None = None,
     ) -> None:
         self.config = config
         self.plan = plan
@@ -90,6 +96,9 @@ class Run:
         self.store = store
         self.teacher = teacher
         self.others = others or {}
+        self.batches = batches
+        self.waves: Waves | None = None
+        self.width = config.collect.batch_size if batches else config.collect.concurrency
         self.owner = new_owner()
         self.error: DistillError | None = None
         self._owed: deque[Episode] = deque()
@@ -105,16 +114,26 @@ class Run:
         """Check the store against the plan, note the episodes, see what is owed.
 
         Raises:
-            StoreError: The store was collected with other settings.
+            StoreError: The store was collected with other settings, or has episodes in batches.
         """
         keys = [episode.key for episode in self.plan.episodes]
         self.store.bind(self.plan.settings)
         self.store.add_toolset(self.plan.loaded.toolset)
         self.store.add_episodes([episode.owed for episode in self.plan.episodes])
         reclaim(self.store, self.owner)
+        waves = BatchStore(self.store)
+        waves.forget_done()
+        begun = waves.episodes()
         self._failed_before = self.store.reopen(keys)
         done = self.store.done(keys)
-        self._owed.extend(e for e in self.plan.episodes if e.key not in done)
+        owed = [episode for episode in self.plan.episodes if episode.key not in done]
+        self._owed.extend(sorted(owed, key=lambda episode: episode.key not in begun))
+        in_batches = sum(episode.key in begun for episode in owed)
+        if in_batches and self.batches is None:
+            raise StoreError(
+                f"trace store {self.store.name!r} has {in_batches:,} episodes that were begun in "
+                f"batches; set collect.batch to true, so that what was paid for is used"
+            )
         self.status.store = self.store.name
         self.status.total = len(keys)
         self.status.before = len(done)
@@ -130,19 +149,32 @@ class Run:
         self.writer = Writer(self.store, self._fail, self.config.collect.budget_usd)
         self.purse = Purse(self.writer, self.config.teacher, self.owner, self._booked)
         renewing = asyncio.create_task(self._renew())
-        count = min(self.config.collect.concurrency, len(self._owed))
+        count = min(self.width, len(self._owed))
+        if self.batches is not None:
+            self.waves = self._open_waves(self.batches, count)
         self._workers = [asyncio.create_task(self._work()) for _ in range(count)]
         try:
             with self._interrupts():
-                await asyncio.gather(*self._workers)
+                try:
+                    await asyncio.gather(*self._workers)
+                finally:
+                    if self.waves is not None:
+                        await self.waves.close()
         except asyncio.CancelledError:
-            if not self.status.interrupted:
+            if not self.status.interrupted and self.error is None:
                 raise
         finally:
             renewing.cancel()
             await self._close()
         if self.error is not None:
             raise self.error
+
+    def _open_waves(self, batches: Batches, parties: int) -> Waves:
+        waves = Waves(
+            self.store, batches, self.config, self.owner, self.status, self._booked, self._fail
+        )
+        waves.parties = parties
+        return waves
 
     async def _close(self) -> None:
         for worker in self._workers:
@@ -154,6 +186,8 @@ class Run:
             return
         with suppress(StoreError):  # what stays leased is taken back by the next run
             self.store.release(self.owner)
+            if self.waves is not None:
+                self.waves.store.forget_done()
             self.status.money = self.store.money()
         if self.error is None and self.status.owed and self.status.notice is None:
             self.error = TeacherError(
@@ -173,12 +207,16 @@ class Run:
     # --- episodes -----------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        while (episode := await self._next()) is not None:
-            self.status.in_flight += 1
-            try:
-                await self._run_episode(episode)
-            finally:
-                self.status.in_flight -= 1
+        try:
+            while (episode := await self._next()) is not None:
+                self.status.in_flight += 1
+                try:
+                    await self._run_episode(episode)
+                finally:
+                    self.status.in_flight -= 1
+        finally:
+            if self.waves is not None:
+                self.waves.leave()
 
     async def _next(self) -> Episode | None:
         """The next episode that is ours to run, or None when no more is to be started."""
@@ -194,7 +232,7 @@ class Run:
         """Lease a handful of episodes; False when none is owed. Others' are passed over."""
         if not self._owed:
             return False
-        handful = min(self.config.collect.concurrency, len(self._owed))
+        handful = min(self.width, len(self._owed))
         wanted = {e.key: e for e in (self._owed.popleft() for _ in range(handful))}
         try:
             keys = await asyncio.to_thread(self.store.lease, self.owner, list(wanted), LEASE_S)
@@ -213,10 +251,11 @@ class Run:
             for part, one in self.others.items()
         }
         try:
+            teacher, recorded = await self._sender(episode.key, order)
             trace = await run_episode(
                 episode.task,
                 self.plan.loaded,
-                MeteredTeacher(self.teacher, self.purse, episode.key, order),
+                teacher,
                 key=episode.key,
                 sample=episode.sample,
                 config_digest=self.plan.digest,
@@ -224,6 +263,7 @@ class Run:
                 tool_timeout_s=self.config.collect.tool_timeout_s,
                 user=others.get("user"),
                 simulator=others.get("simulator"),
+                recorded=recorded,
             )
             self._finished(trace)
         except NotSentError as stop:
@@ -234,6 +274,14 @@ class Run:
             self._given_up(error)
         finally:
             self.writer.put(Left(episode.key, trace))
+
+    async def _sender(self, key: str, order: int) -> tuple[Teacher, Sequence[ToolMessage]]:
+        """Return who answers an episode, and what its tools gave in an earlier run."""
+        if self.waves is None:
+            return MeteredTeacher(self.teacher, self.purse, key, order), ()
+        asked = await asyncio.to_thread(self.waves.store.of_episode, key)
+        teacher = BatchedTeacher(self.teacher, self.waves, key, order, asked)
+        return teacher, teacher.recorded
 
     def _booked(self, line: LedgerLine) -> None:
         self.status.book(line)
@@ -274,13 +322,24 @@ class Run:
         if self.error is None:
             self.error = error
             self.status.notice = "a fault, told at the end"
+            if self.waves is not None:
+                self._drop()  # what they wait for may take a day, and the next run fetches it
+
+    def _drop(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
 
     def _interrupt(self) -> None:
         if self.status.interrupted:
-            for worker in self._workers:
-                worker.cancel()
+            self._drop()
+            if self.waves is not None:
+                self.waves.drop()
             return
         self.status.interrupted = True
+        if self.waves is not None:
+            self.status.notice = "interrupted; batches that are pending stay at the provider"
+            self._drop()
+            return
         self.status.notice = (
             f"interrupted: {self.status.in_flight} episodes in flight are brought to their end; "
             f"Ctrl-C again drops them"

@@ -26,6 +26,10 @@ class Status:
     unstored: int = 0
     """Finished, but the store could not take them."""
     in_flight: int = 0
+    pending: dict[str, int] = field(default_factory=dict)
+    """Batches that the provider works on, by its ids, with the calls in them."""
+    batches: int = 0
+    """Batches that came back in this run."""
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
@@ -70,6 +74,11 @@ class Status:
             self.cost_usd += line.cost_usd
         elif line.failure is None:
             self.unpriced += 1
+
+    def pending_text(self) -> str:
+        """The pending batches in words."""
+        names = ", ".join(sorted(self.pending)[:3]) + (", ..." if len(self.pending) > 3 else "")
+        return f"{sum(self.pending.values()):,} calls pending in {len(self.pending)} ({names})"
 
     def cost_text(self) -> str:
         """The cost of this run in words."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -35,6 +36,8 @@ from distill.types import (
     SystemMessage,
     Task,
     Tool,
+    ToolCall,
+    ToolMessage,
     Turn,
     UserMessage,
     UserTurn,
@@ -55,6 +58,7 @@ async def run_episode(
     tool_timeout_s: float,
     user: Teacher | None = None,
     simulator: Teacher | None = None,
+    recorded: Sequence[ToolMessage] = (),
 ) -> Trace:
     """Play one task to its end and return the whole record.
 
@@ -70,13 +74,16 @@ async def run_episode(
         user: The model that plays the task's simulated user, paced as well.
         simulator: The model behind simulated tools, paced as well; None: only calls that were
             recorded are answered.
+        recorded: What the first calls gave when this episode was begun before. They are executed
+            again, so that the tools come to the same state; the model sees what it saw then.
 
     Raises:
         TeacherError: The endpoint failed in a way that is not this episode's fault (key, quota,
             throttling or network after all attempts): the episode is owed, not finished.
     """
     player = UserPlayer(user, task.user) if user is not None and task.user is not None else None
-    play = _Play(teacher, loaded.toolset.offered(task).tools, max_steps, player)
+    tools = loaded.toolset.offered(task).tools
+    play = _Play(teacher, tools, max_steps, player, recorded)
     if loaded.toolset.system:
         play.messages.append(SystemMessage(content=loaded.toolset.system))
     behind = ToolSimulator(simulator) if simulator and loaded.simulation else None
@@ -130,8 +137,10 @@ class _Play:
         tools: Sequence[Tool],
         max_steps: int,
         player: UserPlayer | None,
+        recorded: Sequence[ToolMessage],
     ) -> None:
         self.teacher = teacher
+        self._recorded = deque(recorded)
         self.tools = tools
         self.max_steps = max_steps
         self.player = player
@@ -183,10 +192,14 @@ class _Play:
                 return Outcome.COMPLETED
             for call in turn.message.tool_calls:
                 try:
-                    self.messages.append(await runner.call(call))
+                    self.messages.append(await self._result(runner, call))
                 except UnansweredError as failed:
                     raise failed.cause from None
         return Outcome.TURN_LIMIT
+
+    async def _result(self, runner: ToolRunner, call: ToolCall) -> ToolMessage:
+        result = await runner.call(call)
+        return self._recorded.popleft() if self._recorded else result
 
     def _record(self, turn: Turn) -> None:
         self.turns.append(TurnRecord.of(turn, len(self.messages)))

@@ -91,6 +91,13 @@ def request_body(
     return body
 
 
+def whole_body(
+    config: TeacherConfig, messages: Sequence[Message], tools: Sequence[Tool]
+) -> dict[str, Any]:
+    """Return the request with its extra fields."""
+    return request_body(config, messages, tools) | extra_body(config)
+
+
 def extra_body(config: TeacherConfig) -> dict[str, Json]:
     """Return the fields the SDK has no parameter for; they win over the others."""
     sampling = {} if config.temperature is None else {"temperature": config.temperature}

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 
 from distill.config import TeacherConfig
-from distill.teachers.prices import price_of
+from distill.teachers.prices import BATCH_SHARE, price_of
 from distill.types import Message, Tool
 
 WORST_BYTES_PER_TOKEN = 2.0
@@ -43,8 +43,16 @@ def worst_case_usd(
     config: TeacherConfig,
     messages: Sequence[Message],
     tools: Sequence[Tool],
+    *,
+    batch: bool = False,
 ) -> float | None:
     """Return the most a call may cost: everything fresh or written to a cache, the longest answer.
+
+    Args:
+        config: The teacher.
+        messages: The conversation that will be sent.
+        tools: The tools that will be sent.
+        batch: It is sent in a batch.
 
     Returns:
         Dollars; None when the price is unknown.
@@ -54,4 +62,5 @@ def worst_case_usd(
     if prices is None:
         return None
     dearest = max(prices.input, prices.cached or 0.0, prices.cache_write or 0.0)
-    return (tokens * dearest + most_output_tokens(config) * prices.output) / 1e6
+    whole = (tokens * dearest + most_output_tokens(config) * prices.output) / 1e6
+    return whole * (BATCH_SHARE if batch else 1)

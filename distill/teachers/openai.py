@@ -9,6 +9,7 @@ strict form turns optional parameters into nullable ones, which a student would 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,17 @@ class OpenAISdkTeacher(SdkTeacher):
     sdk = openai
     client_type = openai.AsyncOpenAI
     key_env = "OPENAI_API_KEY"
+    endpoint: str
+    """How a batch names the API."""
     _client: openai.AsyncOpenAI
+
+    @abstractmethod
+    def body(self, messages: Sequence[Message], tools: Sequence[Tool]) -> dict[str, Any]:
+        """Return the whole body of a request."""
+
+    @abstractmethod
+    def answer(self, raw: dict[str, Any], request_id: str | None) -> Turn:
+        """Map the body of an answer; raise a `TeacherError` where it says that it failed."""
 
     def _status(self, error: openai.APIStatusError) -> tuple[Collection[str | None], str]:
         body = error.body
@@ -59,10 +70,32 @@ class OpenAISdkTeacher(SdkTeacher):
 class OpenAITeacher(OpenAISdkTeacher):
     """A model behind the Responses API."""
 
+    endpoint = "/v1/responses"
+
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        # As extra fields, which the SDK passes on as they are: parameters it walks through, every
+        # schema of every request, which takes longer than the rest of the call.
         answer = await self._client.responses.create(
-            **request_body(self.config, messages, tools), extra_body=self.config.extra
+            model=self.model, extra_body=self.body(messages, tools)
         )
+        return self.read(answer)
+
+    def body(self, messages: Sequence[Message], tools: Sequence[Tool]) -> dict[str, Any]:
+        """Return the request with its extra fields."""
+        return request_body(self.config, messages, tools) | self.config.extra
+
+    def answer(self, raw: dict[str, Any], request_id: str | None) -> Turn:
+        """Map the body of an answer."""
+        answer = Response.construct(**raw)
+        answer._request_id = request_id
+        return self.read(answer)
+
+    def read(self, answer: Response) -> Turn:
+        """Map an answer.
+
+        Raises:
+            TeacherError: It says that the request failed.
+        """
         failed = answer.error
         if failed is not None and failed.code not in _REFUSALS:
             failure = _FAILURES.get(failed.code, Failure.BAD_REQUEST)

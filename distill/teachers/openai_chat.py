@@ -43,10 +43,31 @@ _REASONING = ("reasoning", "reasoning_content", "reasoning_details")
 class OpenAIChatTeacher(OpenAISdkTeacher):
     """A model behind a Chat Completions endpoint."""
 
+    endpoint = "/v1/chat/completions"
+
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        # As extra fields: see `distill.teachers.openai`.
         answer = await self._client.chat.completions.create(
-            **request_body(self.config, messages, tools), extra_body=self.config.extra
+            model=self.model, messages=(), extra_body=self.body(messages, tools)
         )
+        return self.read(answer)
+
+    def body(self, messages: Sequence[Message], tools: Sequence[Tool]) -> dict[str, Any]:
+        """Return the request with its extra fields."""
+        return request_body(self.config, messages, tools) | self.config.extra
+
+    def answer(self, raw: dict[str, Any], request_id: str | None) -> Turn:
+        """Map the body of an answer."""
+        answer = ChatCompletion.construct(**raw)
+        answer._request_id = request_id
+        return self.read(answer)
+
+    def read(self, answer: ChatCompletion) -> Turn:
+        """Map an answer.
+
+        Raises:
+            TeacherError: It holds none.
+        """
         if not answer.choices:
             raise self._no_choice(answer)
         return read_answer(answer)

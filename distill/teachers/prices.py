@@ -20,6 +20,8 @@ from distill.errors import ConfigError
 from distill.types import Usage
 
 AS_OF = "2026-11-22"
+BATCH_SHARE = 0.5
+"""What both vendors bill for a call in a batch, as a share of its price; cached tokens too."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def refuse_without_price(config: TeacherConfig, why: str, key: str = "teacher") 
         )
 
 
-def cost_usd(model: str, usage: Usage, override: Prices | None = None) -> float | None:
+def cost_usd(
+    model: str, usage: Usage, override: Prices | None = None, *, batch: bool = False
+) -> float | None:
     """Return what a call cost in dollars, or None when the price is unknown."""
     prices = price_of(model, override, usage.input_tokens)
     if prices is None:
@@ -116,4 +120,4 @@ def cost_usd(model: str, usage: Usage, override: Prices | None = None) -> float 
         + usage.cache_write_tokens * written
         + usage.output_tokens * prices.output
     )
-    return total / 1e6
+    return total / 1e6 * (BATCH_SHARE if batch else 1)

@@ -12,9 +12,10 @@ import json
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 
@@ -30,8 +31,6 @@ from distill.teachers.base import (
 )
 from distill.teachers.prices import cost_usd, undated
 from distill.types import AssistantMessage, Message, StopReason, Tool, Turn, Usage
-
-T = TypeVar("T")
 
 NO_KEY = "none"
 """What is sent to a server that asks for no key; the SDKs insist on one."""
@@ -83,32 +82,35 @@ class SdkTeacher(Teacher):
     async def complete(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
         """Send the conversation once and return the answer, priced and timed."""
         start = time.monotonic()
-        turn = await self._told(self._send(messages, tools))
-        cost = turn.cost_usd
-        if cost is None:
-            cost = cost_usd(self.model, turn.usage, self.config.price)
-        return turn.model_copy(
-            update={"latency_s": time.monotonic() - start, "cost_usd": cost},
-        )
+        async with self.asking():
+            turn = await self._send(messages, tools)
+        return self.priced(turn).model_copy(update={"latency_s": time.monotonic() - start})
 
     async def count_tokens(self, messages: Sequence[Message], tools: Sequence[Tool]) -> int | None:
         """Ask the provider's own counter; None: the endpoint has none."""
         try:
-            return await self._told(self._count(messages, tools))
+            async with self.asking():
+                return await self._count(messages, tools)
         except TeacherError as error:
             if error.failure is Failure.BAD_REQUEST:
                 return None
             raise
 
-    async def _told(self, sending: Coroutine[Any, Any, T]) -> T:
-        """Wait for an answer of the SDK, within the time limit; tell its errors in our words."""
+    @asynccontextmanager
+    async def asking(self, least_s: float = 0) -> AsyncIterator[None]:
+        """Around any use of the client: time limit, and its errors told as `TeacherError`.
+
+        Args:
+            least_s: A longer limit than `teacher.timeout_s`, for large transfers.
+        """
+        limit = max(least_s, self.config.timeout_s)
         try:
             # A server that trickles keep-alive bytes would outlive the SDK's own read time-out.
-            async with asyncio.timeout(self.config.timeout_s):
-                return await sending
+            async with asyncio.timeout(limit):
+                yield
         except TimeoutError:
             raise self.error(
-                f"no answer within {self.config.timeout_s:g} s (teacher.timeout_s)",
+                f"no answer within {limit:g} s (teacher.timeout_s)",
                 Failure.TRANSIENT,
             ) from None
         except json.JSONDecodeError as error:
@@ -120,6 +122,13 @@ class SdkTeacher(Teacher):
             if classified is None:
                 raise
             raise classified from None
+
+    def priced(self, turn: Turn, *, batch: bool = False) -> Turn:
+        """Return a turn with its cost, unless the server has told it."""
+        if turn.cost_usd is not None:
+            return turn
+        cost = cost_usd(self.model, turn.usage, self.config.price, batch=batch)
+        return turn.model_copy(update={"cost_usd": cost})
 
     @abstractmethod
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:

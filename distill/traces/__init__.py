@@ -1,5 +1,6 @@
 """What collecting leaves behind: the `Trace` of every episode, kept in a `TraceStore`."""
 
+from distill.traces.batches import Asked, BatchStore, Wave
 from distill.traces.ledger import Money
 from distill.traces.store import Counts, Owed, TraceStore
 from distill.traces.trace import (
@@ -15,6 +16,8 @@ from distill.traces.trace import (
 )
 
 __all__ = [
+    "Asked",
+    "BatchStore",
     "Counts",
     "LedgerLine",
     "Money",
@@ -27,5 +30,6 @@ __all__ = [
     "TurnRecord",
     "UserEnd",
     "UserRecord",
+    "Wave",
     "episode_key",
 ]

@@ -140,9 +140,9 @@ def money(connection: sa.Connection) -> Money:
     )
 
 
-def lines(connection: sa.Connection) -> Iterator[LedgerLine]:
-    """Yield the calls in the order in which they were reserved."""
-    query = sa.select(schema.ledger).order_by(schema.ledger.c.id)
+def lines(connection: sa.Connection, *wanted: sa.ColumnElement[bool]) -> Iterator[LedgerLine]:
+    """Yield the calls (those that meet all of `wanted`) in the order they were reserved in."""
+    query = sa.select(schema.ledger).where(*wanted).order_by(schema.ledger.c.id)
     with connection.execution_options(yield_per=500).execute(query) as rows:
         for row in rows.mappings():
             yield _line(row)

@@ -5,6 +5,8 @@ toolsets  each tool set once, by its content hash
 episodes  key (unique), task, sample, status pending | leased | done, owner, lease, trace
 ledger    one line per call to a teacher, whatever became of its episode
 money     one row: the totals of the ledger in billionths of a dollar
+waves     what was handed over to a provider's batch API
+asked     the calls of these waves, each with its conversation and, once it is there, its answer
 """
 
 from __future__ import annotations
@@ -76,6 +78,24 @@ money = sa.Table(
     sa.Column("spent", sa.BigInteger, nullable=False),
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("unknown", sa.BigInteger, nullable=False),
+)
+
+waves = sa.Table(
+    "waves",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("batch", sa.Text),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+)
+asked = sa.Table(
+    "asked",
+    metadata,
+    sa.Column("call", sa.Text, primary_key=True),
+    sa.Column("wave", sa.Text, nullable=False, index=True),
+    sa.Column("key", _Ordered, nullable=False, index=True),
+    sa.Column("messages", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text),
 )
 
 

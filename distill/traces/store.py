@@ -249,7 +249,9 @@ class TraceStore:
         """Return who holds leases or has calls under way, and until when their leases last."""
         columns, until = schema.episodes.c, sa.func.max(schema.episodes.c.lease_until)
         leases = sa.select(columns.owner, until).where(columns.status == "leased")
-        calls = sa.select(schema.ledger.c.owner).where(schema.ledger.c.status == "reserved")
+        calls = sa.select(schema.ledger.c.owner).where(
+            schema.ledger.c.status == "reserved", schema.ledger.c.owner.is_not(None)
+        )
         with self._transaction() as connection:
             found = dict.fromkeys(connection.execute(calls.distinct()).scalars(), 0.0)
             for owner, last in connection.execute(leases.group_by(columns.owner)):
@@ -284,18 +286,8 @@ class TraceStore:
         columns = schema.episodes.c
         with self._transaction() as connection:
             ledger.settle(connection, calls)
-            for trace in traces:
-                connection.execute(
-                    sa.update(schema.episodes)
-                    .where(columns.key == trace.key, columns.status != "done")
-                    .values(
-                        status="done",
-                        owner=None,
-                        lease_until=None,
-                        outcome=str(trace.outcome),
-                        trace=trace.model_dump_json(),
-                    )
-                )
+            if traces:
+                connection.execute(_FINISH, [_finished(trace) for trace in traces])
             for part in _parts(given_up):
                 connection.execute(
                     sa.update(schema.episodes)
@@ -339,6 +331,16 @@ class TraceStore:
         """Return what the calls of all runs have cost, and what is held for others."""
         with self._transaction() as connection:
             return ledger.money(connection)
+
+    def under_way(self) -> bool:
+        """Whether a call is under way whose end a run waits for; it may make room."""
+        calls, columns = schema.ledger.c, schema.episodes.c
+        leased = sa.select(columns.key).where(columns.status == "leased")
+        query = sa.select(calls.id).where(
+            calls.status == "reserved", sa.or_(calls.owner.is_not(None), calls.key.in_(leased))
+        )
+        with self._transaction() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -437,6 +439,22 @@ class TraceStore:
 
 
 _STATUSES = ("pending", "leased", "done")
+_FINISH = (
+    sa.update(schema.episodes)
+    .where(schema.episodes.c.key == sa.bindparam("this"), schema.episodes.c.status != "done")
+    .values(
+        status="done",
+        owner=None,
+        lease_until=None,
+        outcome=sa.bindparam("ended"),
+        trace=sa.bindparam("text"),
+    )
+)
+"""Built once: building it for every trace costs more than executing it."""
+
+
+def _finished(trace: Trace) -> dict[str, str]:
+    return {"this": trace.key, "ended": str(trace.outcome), "text": trace.model_dump_json()}
 
 
 def _held_by(owner: str) -> tuple[sa.ColumnElement[bool], ...]:

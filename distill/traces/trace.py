@@ -190,8 +190,8 @@ class Reservation(Frozen):
     call: str = Field(default_factory=new_call)
     key: str
     """The episode that makes the call."""
-    owner: str
-    """The run that makes the call."""
+    owner: str | None
+    """The run that makes the call; None: it is in a batch, which outlives runs."""
     at: str
     """When; ISO 8601, UTC."""
     provider: str

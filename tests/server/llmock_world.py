@@ -20,6 +20,29 @@ from distill.config import Config, load_config
 from distill.errors import DistillError
 from distill.traces import TraceStore
 
+SERVER = """
+from llmock.cli import app
+from llmock.routers import batch
+batch._BATCH_DELAY = 0.3  # seconds; three as it comes
+app()
+"""
+AGENT = """
+import json, sys, urllib.request
+from llmock.cli import app
+from llmock.routers import batch
+batch._BATCH_DELAY = 1.0
+port = sys.argv[sys.argv.index("--port") + 1]
+
+def live(path, body):
+    url, kind = f"http://127.0.0.1:{port}{path}", {"content-type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), kind)
+    return json.load(urllib.request.urlopen(request))
+
+batch._build_response = live
+batch._build_anthropic_message = lambda body: live("/anthropic/v1/messages", body)
+app()
+"""
+"""The server with the calls of a batch answered by its live endpoints, which call tools."""
 SECRET = "sk-test-5f2c9d8e7a"
 TOOLS = '''
 from distill.toolsets import tool
@@ -50,6 +73,11 @@ class Mock:
     def reset(self) -> None:
         self.client.post("/_llmock/reset").raise_for_status()
 
+    def requests(self, path: str) -> list[dict[str, Any]]:
+        """What was sent to a path since the last reset."""
+        records = self.client.get("/_llmock/requests").json()["requests"]
+        return [record for record in records if record["path"] == path]
+
     def verdict(self) -> dict[str, Any]:
         return self.client.get("/_llmock/verdict").json()
 
@@ -58,12 +86,12 @@ class Mock:
 
 
 @contextmanager
-def serving() -> Iterator[Mock]:
+def serving(server: str = SERVER) -> Iterator[Mock]:
     """An `llmock` of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", "from llmock.cli import app; app()"]
+    command = [sys.executable, "-c", server]
     process = subprocess.Popen(
         [*command, "serve", "--host", "127.0.0.1", "--port", str(port)],
         stdout=subprocess.DEVNULL,
@@ -75,7 +103,7 @@ def serving() -> Iterator[Mock]:
         yield mock
     finally:
         mock.client.close()
-        process.terminate()
+        process.kill()  # asked to end, it would first finish the answers it holds back
         process.wait(10)
 
 

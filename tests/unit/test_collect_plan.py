@@ -68,3 +68,11 @@ def test_a_hosted_teacher_needs_terms(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"teacher\.terms"):
         make_plan(load_config(path))
     assert make_plan(load_config(path, ["teacher.terms=agreed in writing"])).episodes
+
+
+def test_batches_and_a_live_model_in_the_episode_are_refused_together(tmp_path: Path):
+    path = write_workspace(tmp_path, collect={"batch": True})
+    assert make_plan(load_config(path)).episodes
+    model = "{provider: openai_chat, model: other, base_url: 'http://127.0.0.1:9/v1'}"
+    with pytest.raises(ConfigError, match=r"collect\.batch is set together with collect\.user"):
+        make_plan(load_config(path, [f"collect.user={model}"]))

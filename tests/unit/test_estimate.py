@@ -49,6 +49,16 @@ def test_an_unknown_price_is_not_estimated_as_nothing(tmp_path: Path):
     assert estimate(unpriced, make_plan(unpriced)).high.usd is None
 
 
+def test_batches_cost_half_and_take_nobody_knows_how_long(tmp_path: Path):
+    asked = config(tmp_path, limits={"requests": 60})
+    batched = asked.model_copy(update={"collect": asked.collect.model_copy(update={"batch": True})})
+    batched._workspace = asked.workspace
+    full, half = (estimate(one, make_plan(one)) for one in (asked, batched))
+    assert half.low.usd == pytest.approx(full.low.usd / 2)
+    assert half.high.usd == pytest.approx(full.high.usd / 2)
+    assert (full.times is None, half.times) == (False, None)
+
+
 def test_what_the_provider_counts_replaces_the_guess_at_both_ends(tmp_path: Path):
     asked = config(tmp_path)
     plan = make_plan(asked)
