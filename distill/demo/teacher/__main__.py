@@ -20,7 +20,7 @@ from distill.toolsets import load_tasks, load_toolset
 HOST = "127.0.0.1"
 PORT = 8790
 ERROR_RATE = 0.12
-BUSY_RATE = 0.005
+BUSY_RATE = 0.001
 """Few enough that waiting them out costs a demo some seconds only."""
 
 
