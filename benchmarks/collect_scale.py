@@ -38,7 +38,6 @@ import psutil
 from filter_damage import collect as world
 
 from distill.collect import Status, collect, make_plan
-from distill.collect.budget import answered_line, now
 from distill.collect.writer import Left, Writer
 from distill.config import load_config
 from distill.demo.teacher.busy import Busy
@@ -47,6 +46,7 @@ from distill.demo.teacher.server import TeacherServer
 from distill.demo.teacher.wire import Response
 from distill.toolsets import load_tasks, load_toolset
 from distill.traces import Owed, Reservation, Trace, TraceStore
+from distill.traces.lines import answered_line, now
 from distill.types import AssistantMessage, Turn
 
 ROOT = Path(__file__).parents[1]
