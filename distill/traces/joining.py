@@ -123,24 +123,10 @@ def _trace(
         outcome=Outcome.ERROR if answered.error else outcome,
         error=answered.error,
         messages=messages,
-        turns=(*turns, _record(len(messages) - 1, turn, answered.by_another)),
+        turns=(*turns, TurnRecord.of(turn, len(messages) - 1, context=answered.by_another)),
         started_at=former.started_at if former else now,
         finished_at=now,
         versions={"distill": __version__},
-    )
-
-
-def _record(index: int, turn: Turn, by_another: bool) -> TurnRecord:
-    return TurnRecord(
-        message=index,
-        stop=turn.stop,
-        usage=turn.usage,
-        cost_usd=turn.cost_usd,
-        request_id=turn.request_id,
-        attempts=turn.attempts,
-        latency_s=round(turn.latency_s, 3),
-        model=turn.model,
-        context=by_another,
     )
 
 

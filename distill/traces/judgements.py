@@ -7,17 +7,12 @@ could read. It is written in one transaction with the ledger line of the call it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
-from distill.errors import StoreError
 from distill.traces import ledger
-from distill.traces.engine import explain, is_sqlite
+from distill.traces.beside import TableBeside
 from distill.traces.store import TraceStore
 from distill.traces.trace import LedgerLine
 
@@ -36,8 +31,10 @@ table = sa.Table(
 )
 
 
-class JudgementStore:
-    """The opinions of one judge under one rubric; methods may be called from several threads."""
+class JudgementStore(TableBeside):
+    """The opinions of one judge under one rubric."""
+
+    table = table
 
     def __init__(self, store: TraceStore, judge: str, rubric: str) -> None:
         """Take an open store; it has no table of judgements before `create`.
@@ -47,18 +44,8 @@ class JudgementStore:
             judge: Digest of the model and its settings.
             rubric: Digest of what it is asked.
         """
-        self.store = store
+        super().__init__(store)
         self._same = {"judge": judge, "rubric": rubric}
-        self._insert: Any = sqlite.insert if is_sqlite(store.engine.url) else postgresql.insert
-
-    def create(self) -> None:
-        """Make the table if there is none.
-
-        Raises:
-            StoreError: The database cannot be written to.
-        """
-        with self._transaction() as connection:
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
 
     def opinions(self, contents: Sequence[str]) -> Mapping[str, str | None]:
         """Return what is known of these texts, by their digest."""
@@ -86,11 +73,3 @@ class JudgementStore:
         """Book a call that brought no opinion."""
         with self._transaction() as connection:
             ledger.settle(connection, [line])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self.store.engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(explain(self.store.name, error)) from None

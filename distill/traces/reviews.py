@@ -12,20 +12,16 @@ or undo it. The trace itself is never touched: a fix is kept as the mended conve
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
 from distill.errors import StoreError
 from distill.traces import schema
-from distill.traces.engine import explain, is_sqlite
-from distill.traces.store import TraceStore
+from distill.traces.beside import TableBeside
 from distill.traces.trace import Trace
 from distill.types import Frozen, Json, Message
 
@@ -90,22 +86,10 @@ class ReviewTaken(Exception):
         self.reviewer = reviewer
 
 
-class ReviewStore:
-    """The reviews of one trace store; methods may be called from several threads."""
+class ReviewStore(TableBeside):
+    """The reviews of one trace store."""
 
-    def __init__(self, store: TraceStore) -> None:
-        """Take an open store; it has no table of reviews before `create`."""
-        self.store = store
-        self._insert: Any = sqlite.insert if is_sqlite(store.engine.url) else postgresql.insert
-
-    def create(self) -> None:
-        """Make the table if there is none.
-
-        Raises:
-            StoreError: The database cannot be written to.
-        """
-        with self._transaction() as connection:
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+    table = table
 
     def decisions(self) -> dict[str, Review]:
         """Return every decision by trace key; none where nobody has reviewed yet.
@@ -227,14 +211,6 @@ class ReviewStore:
                 f"trace store {self.store.name!r}: the review of {row['key']!r} cannot be read "
                 f"({str(error).splitlines()[0]}); it was written by another version"
             ) from None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self.store.engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(explain(self.store.name, error)) from None
 
 
 def _free_for(reviewer: str) -> sa.ColumnElement[bool]:

@@ -66,8 +66,8 @@ class TurnRecord(Frozen):
     """Not an answer of the trace's teacher: it is there to be understood, and is not learnt."""
 
     @classmethod
-    def of(cls, turn: Turn, message: int) -> TurnRecord:
-        """Return the record of an answer."""
+    def of(cls, turn: Turn, message: int, *, context: bool = False) -> TurnRecord:
+        """Return the record of an answer; `message` is its place in the conversation."""
         return cls(
             message=message,
             stop=turn.stop,
@@ -77,6 +77,7 @@ class TurnRecord(Frozen):
             attempts=turn.attempts,
             latency_s=round(turn.latency_s, 3),
             model=turn.model,
+            context=context,
         )
 
 

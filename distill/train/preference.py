@@ -97,14 +97,22 @@ class PreferenceTrainer(TrieTrainer):
     ) -> Tensor:
         """Return one row's share of the mean loss; `num_items_in_batch` counts pairs."""
         assert num_items_in_batch is not None
+        gain = self.beta * self._gain(model, inputs)
+        self._note(model, gain > 0)
+        total: Tensor = -nn.functional.logsigmoid(gain).sum() / num_items_in_batch
+        return total
+
+    def _gain(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Return what the adapter adds to the margins of a row."""
         reference = self.accelerator.unwrap_model(model)
         with torch.no_grad(), reference.disable_adapter():
             start = margins(reference, inputs)
-        gain = self.beta * (margins(model, inputs) - start)
+        return margins(model, inputs) - start
+
+    def _note(self, model: nn.Module, right: Tensor) -> None:
+        """Log the share of pairs whose chosen answer gained more."""
         mode = "train" if model.training else "eval"
-        self._metrics[mode]["pair_accuracy"].append((gain > 0).float().mean().item())
-        total: Tensor = -nn.functional.logsigmoid(gain).sum() / num_items_in_batch
-        return total
+        self._metrics[mode]["pair_accuracy"].append(right.float().mean().item())
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
         count = sum(len(row["count"]) for batch in batch_samples for row in batch["rows"])
@@ -144,13 +152,9 @@ class AnswerTrainer(PreferenceTrainer):
     ) -> Tensor:
         """Return one row's share of the mean loss; `num_items_in_batch` counts answers."""
         assert num_items_in_batch is not None
-        reference = self.accelerator.unwrap_model(model)
-        with torch.no_grad(), reference.disable_adapter():
-            start = margins(reference, inputs)
-        gain = margins(model, inputs) - start
-        mode = "train" if model.training else "eval"
+        gain = self._gain(model, inputs)
         right, wrong = gain.detach().view(-1, 2).unbind(1)
-        self._metrics[mode]["pair_accuracy"].append((right > wrong).float().mean().item())
+        self._note(model, right > wrong)
         total: Tensor = answer_losses(gain, self.drift, self.beta).sum() / num_items_in_batch
         return total
 

@@ -185,6 +185,7 @@ def _spread(stage: Stage) -> Plan | None:
     varied = [s.key for s in tool.required if s.kind not in ("flag", "toggle")][:2]
     if len(varied) < 2 or any(values[k].json == again[k].json for k in varied):
         return None
+    calls = [(tool, values), (tool, values | {k: again[k] for k in varied})]
     if tool.cues and rng.random() < 0.6 and not tool.opposite:
         each = {k: v for k, v in values.items() if k not in varied}
         parts = [compact(rng, tool, {k: v[k] for k in varied}) for v in (values, again)]
@@ -192,7 +193,6 @@ def _spread(stage: Stage) -> Plan | None:
             parts[1] = inline(rng, tool, {k: again[k] for k in varied}).lstrip(", ")
         text = rng.choice(COMPACT_JOINS).format(*parts)
         text += f", each {inline(rng, tool, each).lstrip(', ')}" if each else ""
-        calls = [(tool, values), (tool, values | {k: again[k] for k in varied})]
         return calls, rng.choice(OPENERS) + sentence(text, rng.choice((".", "")))
     if rng.random() < 0.35 and len(values) == len(varied):
         short = [" ".join(v[k].said for k in varied) for v in (values, again)]
@@ -206,7 +206,6 @@ def _spread(stage: Stage) -> Plan | None:
     rest = {k: v for k, v in values.items() if k not in varied and not turned(tool, k)}
     also = f", each {inline(rng, tool, rest).lstrip(', ')}" if rest else ""
     text = rng.choice(("{} and {}{}", "{}, {}{}", "{}, and {}{}")).format(first, second, also)
-    calls = [(tool, values), (tool, values | {k: again[k] for k in varied})]
     return calls, framed(rng, DEED_FRAMES, text)
 
 

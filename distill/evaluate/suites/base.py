@@ -18,7 +18,7 @@ from distill.matching import Code
 from distill.results import SuiteReport
 from distill.teachers import Teacher
 from distill.traces import TurnRecord
-from distill.types import AssistantMessage, Json, Message, StopReason, Tool, Turn, Verdict
+from distill.types import AssistantMessage, Json, Message, StopReason, Tool, Verdict
 
 
 class Reply(NamedTuple):
@@ -88,7 +88,7 @@ class SingleTurn(Question):
     async def play(self, model: Teacher) -> Reply:
         """Ask once."""
         turn = await model.complete(self.messages, self.tools)
-        return Reply((turn.message,), (record(turn, 0),))
+        return Reply((turn.message,), (TurnRecord.of(turn, 0),))
 
     @abstractmethod
     def judge(self, messages: Sequence[Message]) -> Verdict:
@@ -164,20 +164,6 @@ class QuestionSuite(Suite):
         from distill.evaluate.suites.questions import QuestionRun
 
         return QuestionRun(self, evaluation.config, evaluation.candidates, parts)
-
-
-def record(turn: Turn, message: int) -> TurnRecord:
-    """Return the accounting of one answer; `message` is its place in the reply."""
-    return TurnRecord(
-        message=message,
-        stop=turn.stop,
-        usage=turn.usage,
-        cost_usd=turn.cost_usd,
-        request_id=turn.request_id,
-        attempts=turn.attempts,
-        latency_s=round(turn.latency_s, 3),
-        model=turn.model,
-    )
 
 
 def cut_off(turns: Sequence[TurnRecord]) -> bool:

@@ -23,7 +23,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from distill.evaluate.suites.base import Question, Reply, SilentTurn, record, verdict
+from distill.evaluate.suites.base import Question, Reply, SilentTurn, verdict
 from distill.evaluate.suites.bfcl_data import BACK_ENDS, PACKAGE
 from distill.matching import Code
 from distill.matching.bfcl import STAGE, Call, decoded
@@ -191,7 +191,7 @@ class _Play:
                 if error.failure is not Failure.BAD_REQUEST or not self.records:
                     raise
                 break  # it wrote itself out of the context
-            self.records.append(record(turn, len(self.messages)))
+            self.records.append(TurnRecord.of(turn, len(self.messages)))
             self.messages.append(turn.message)
             calls = decoded(turn.message.tool_calls)
             if calls is None:
