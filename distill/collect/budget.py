@@ -1,9 +1,10 @@
 """The purse of a run: every call has its worst case put aside in the store before it is sent.
 
 As long as there is room under `collect.budget_usd` nobody waits. When there is none, calls wait for
-others to be settled below their worst case, the episode that began first before all others, so
-that the last dollars finish episodes instead of beginning new ones. A call that no settlement
-could make room for is refused (`BudgetReachedError`), and the run ends.
+others to be settled below their worst case, the episode that began first before all others, even
+while it is between two calls, so that the last dollars finish episodes instead of beginning new
+ones. A call that no settlement could make room for is refused (`BudgetReachedError`), and the run
+ends.
 
 The room is shared by all processes on the store: it is counted there, not here.
 """
@@ -76,6 +77,7 @@ class Purse:
         self._open = 0
         self._tickets = itertools.count()
         self._waiting: list[_Waiting] = []
+        self._between: set[int] = set()
 
     async def reserve(
         self,
@@ -98,6 +100,7 @@ class Purse:
             BudgetReachedError: There is no room, and there will be none.
             NotSentError: The store cannot be written.
         """
+        self._between.discard(order)
         model = model or self.teacher
         worst = worst_case_usd(model, messages, tools)
         reservation = Reservation(
@@ -114,11 +117,17 @@ class Purse:
             await self._wait(reservation, _Waiting(place))
         return reservation
 
-    def settle(self, line: LedgerLine) -> None:
-        """Book a call that is over; its room is free for others."""
+    def settle(self, line: LedgerLine, order: int) -> None:
+        """Book a call that is over; its room is free for others once its episode had its turn."""
         self._open -= 1
+        self._between.add(order)
         self.writer.settle(line)
         self.on_line(line)
+        self._wake()
+
+    def leave(self, order: int) -> None:
+        """Hear that an episode is over: it makes no further call."""
+        self._between.discard(order)
         self._wake()
 
     async def _try(self, reservation: Reservation) -> bool:
@@ -140,7 +149,7 @@ class Purse:
         try:
             while True:
                 waiting.changed.clear()
-                if self._waiting[0] is waiting:
+                if self._is_next(waiting):
                     alone = self._open == 0
                     if await self._try(reservation):
                         return
@@ -153,6 +162,10 @@ class Purse:
             self._waiting.remove(waiting)
             heapq.heapify(self._waiting)
             self._wake()
+
+    def _is_next(self, waiting: _Waiting) -> bool:
+        earlier = any(order < waiting.place[0] for order in self._between)
+        return self._waiting[0] is waiting and not earlier
 
     async def _give_up_if_hopeless(self, reservation: Reservation) -> None:
         """Raise when no call is under way anywhere that could make room."""
@@ -201,10 +214,11 @@ class MeteredTeacher(Teacher):
         try:
             turn = await self.teacher.complete(messages, tools)
         except TeacherError as error:
-            self.purse.settle(failed_line(reservation, begun, error))
+            self.purse.settle(failed_line(reservation, begun, error), self.order)
             raise
         except asyncio.CancelledError:
-            self.purse.settle(line_of(reservation, begun, status="unknown", failure="cancelled"))
+            line = line_of(reservation, begun, status="unknown", failure="cancelled")
+            self.purse.settle(line, self.order)
             raise
-        self.purse.settle(answered_line(reservation, turn))
+        self.purse.settle(answered_line(reservation, turn), self.order)
         return turn

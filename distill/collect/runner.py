@@ -13,10 +13,9 @@ import asyncio
 import itertools
 import re
 import signal
-import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from distill.collect.batched import BatchedTeacher
 from distill.collect.budget import BudgetReachedError, MeteredTeacher, NotSentError, Purse
@@ -27,6 +26,7 @@ from distill.collect.writer import Left, Writer
 from distill.config import Config, TeacherConfig
 from distill.episode import run_episode
 from distill.errors import DistillError, StoreError
+from distill.interrupts import handled
 from distill.teachers import Failure, Teacher, TeacherError, create_teacher, paced
 from distill.teachers.batch import Batches, create_batches
 from distill.traces import BatchStore, LedgerLine, Trace, TraceStore
@@ -154,7 +154,7 @@ class Run:
             self.waves = self._open_waves(self.batches, count)
         self._workers = [asyncio.create_task(self._work()) for _ in range(count)]
         try:
-            with self._interrupts():
+            with handled(self._interrupt, signal.SIGINT, signal.SIGTERM):
                 try:
                     await asyncio.gather(*self._workers)
                 finally:
@@ -273,6 +273,7 @@ class Run:
         except TeacherError as error:
             self._given_up(error)
         finally:
+            self.purse.leave(order)
             self.writer.put(Left(episode.key, trace))
 
     async def _sender(self, key: str, order: int) -> tuple[Teacher, Sequence[ToolMessage]]:
@@ -330,6 +331,7 @@ class Run:
             worker.cancel()
 
     def _interrupt(self) -> None:
+        """Ctrl-C (or a request to terminate) once: no more starts; twice: drop what is under way."""
         if self.status.interrupted:
             self._drop()
             if self.waves is not None:
@@ -344,22 +346,6 @@ class Run:
             f"interrupted: {self.status.in_flight} episodes in flight are brought to their end; "
             f"Ctrl-C again drops them"
         )
-
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """Ctrl-C (or a request to terminate) once: stop starting; twice: drop what is in flight."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, self._interrupt)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
 
     async def _renew(self) -> None:
         while True:

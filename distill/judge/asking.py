@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from distill.config import Config, JudgeConfig
 from distill.errors import ConfigError, DistillError
+from distill.interrupts import handled
 from distill.judge.rubric import RUBRIC_DIGEST, Exhibit, Opinion, read_opinion
 from distill.teachers import (
     Failure,
@@ -130,7 +129,7 @@ class _Session:
         self._owed.extend(exhibits)
         count = min(self._settings.concurrency, len(exhibits))
         self._workers = [asyncio.create_task(self._work()) for _ in range(count)]
-        with self._interrupts():
+        with handled(self._interrupt, signal.SIGINT):
             ended = await asyncio.gather(*self._workers, return_exceptions=True)
         if self._interrupted:
             raise KeyboardInterrupt
@@ -228,23 +227,11 @@ class _Session:
             self._changed.notify_all()
 
     def _interrupt(self) -> None:
+        """Ctrl-C once: no further calls; twice: those under way are dropped."""
         if self._interrupted:
             for worker in self._workers:
                 worker.cancel()
         self._interrupted = True
-
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """Ctrl-C once: no further calls; twice: those under way are dropped."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
 
 
 def _check_price(settings: JudgeConfig, budget_usd: float | None) -> None:

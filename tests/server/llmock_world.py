@@ -26,6 +26,21 @@ from llmock.routers import batch
 batch._BATCH_DELAY = 0.3  # seconds; three as it comes
 app()
 """
+FIRST_LASTS = """
+from itertools import chain, repeat
+from llmock.cli import app
+from llmock.routers import batch
+
+delays = chain([3600], repeat(0.3))
+
+class Delay:
+    def __radd__(self, now):
+        return now + next(delays)
+
+batch._BATCH_DELAY = Delay()
+app()
+"""
+"""The server whose first batch is never over before it is cancelled."""
 AGENT = """
 import json, sys, urllib.request
 from llmock.cli import app

@@ -21,7 +21,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from llmock_world import AGENT, SECRET, Mock, environment, run, serving, start, workspace
+from llmock_world import (
+    AGENT,
+    FIRST_LASTS,
+    SECRET,
+    Mock,
+    environment,
+    run,
+    serving,
+    start,
+    workspace,
+)
 
 from distill.collect import Status
 from distill.config import Config, load_config
@@ -389,23 +399,22 @@ async def test_a_run_without_batches_is_refused_while_some_are_pending(tmp_path:
 # --- faults ------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_batch_is_not_handed_over_again_by_the_same_run(
-    tmp_path: Path, mock: Mock
-):
-    config = load_config(batched(tmp_path, mock, "anthropic", 6, turns=1))
-    running = asyncio.create_task(run(config))
-    while not await asyncio.to_thread(handed_over, mock):
-        await asyncio.sleep(0.02)
-    batch = mock.client.get("/anthropic/v1/messages/batches").json()["data"][0]["id"]
-    mock.client.post(f"/anthropic/v1/messages/batches/{batch}/cancel").raise_for_status()
-    with pytest.raises(TeacherError, match=f"batch {batch} was cancelled"):
-        await running
-    assert handed_over(mock).total() == 6
-    lines = ledger(config.store_url)
-    assert {(line.status, line.cost_usd, line.failure) for line in lines} == {
-        ("settled", 0, "transient")
-    }
-    assert (await run(config)).done == 6
+async def test_a_cancelled_batch_is_not_handed_over_again_by_the_same_run(tmp_path: Path):
+    with serving(FIRST_LASTS) as mock:
+        config = load_config(batched(tmp_path, mock, "anthropic", 6, turns=1))
+        running = asyncio.create_task(run(config))
+        while not await asyncio.to_thread(handed_over, mock):
+            await asyncio.sleep(0.02)
+        batch = mock.client.get("/anthropic/v1/messages/batches").json()["data"][0]["id"]
+        mock.client.post(f"/anthropic/v1/messages/batches/{batch}/cancel").raise_for_status()
+        with pytest.raises(TeacherError, match=f"batch {batch} was cancelled"):
+            await running
+        assert handed_over(mock).total() == 6
+        lines = ledger(config.store_url)
+        assert {(line.status, line.cost_usd, line.failure) for line in lines} == {
+            ("settled", 0, "transient")
+        }
+        assert (await run(config)).done == 6
 
 
 @each_provider
