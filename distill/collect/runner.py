@@ -331,7 +331,7 @@ class Run:
             worker.cancel()
 
     def _interrupt(self) -> None:
-        """Ctrl-C (or a request to terminate) once: no more starts; twice: drop what is under way."""
+        """Ctrl-C (or a request to terminate) once: no more starts; twice: drop what is left."""
         if self.status.interrupted:
             self._drop()
             if self.waves is not None:
