@@ -76,12 +76,15 @@ def test_every_text_is_filled_and_tidy(tasks):
                 assert not re.search(r"[{}\[\]|]|  | [,.?!]|[,.?!]{2}|\bon on\b|False", text), text
 
 
+def phrases(kind: str) -> str:
+    return (TOOLS / "home" / "phrases" / f"{kind}.yaml").read_text()
+
+
 def frames(name: str) -> Iterator[str]:
     """Every sentence frame of a tool set."""
     if name == "home":
-        phrases = yaml.safe_load((TOOLS / name / "phrases.yaml").read_text())
         for kind in SHARES:
-            for families in phrases[kind].values():
+            for families in yaml.safe_load(phrases(kind)).values():
                 for lines in families.values():
                     yield from lines.splitlines()
         return
@@ -95,19 +98,15 @@ def test_families_share_no_sentence(name):
     assert [frame for frame, times in Counter(frames(name)).items() if times > 1] == []
 
 
-def test_every_idea_at_home_has_nine_wordings():
-    text = (TOOLS / "home" / "phrases.yaml").read_text()
-    for kind, ideas in yaml.compose(text).value:
-        if kind.value in set(SHARES):
-            for idea, families in ideas.value:
-                # nodes keep what a loaded mapping would lose: a name given twice
-                names = [name.value for name, _ in families.value]
-                assert len(set(names)) == len(names) >= 9, (kind.value, idea.value)
+@pytest.mark.parametrize("kind", SHARES)
+def test_every_idea_at_home_has_nine_wordings(kind):
+    # nodes keep what a loaded mapping would lose: a name given twice
+    for idea, families in yaml.compose(phrases(kind)).value:
+        names = [name.value for name, _ in families.value]
+        assert len(set(names)) == len(names) >= 9, idea.value
 
 
-def test_no_idea_at_home_is_named_twice():
-    text = (TOOLS / "home" / "phrases.yaml").read_text()
-    for kind, ideas in yaml.compose(text).value:
-        if isinstance(ideas, yaml.MappingNode):
-            names = [idea.value for idea, _ in ideas.value]
-            assert len(set(names)) == len(names), kind.value
+@pytest.mark.parametrize("kind", SHARES)
+def test_no_idea_at_home_is_named_twice(kind):
+    names = [idea.value for idea, _ in yaml.compose(phrases(kind)).value]
+    assert len(set(names)) == len(names)

@@ -12,8 +12,8 @@ from distill.toolsets import load_module
 from distill.toolsets.generation import Script, phrase
 
 values = load_module(Path(__file__).with_name("values.py"))
-PHRASES, PLACES = values.PHRASES, values.PLACES
-ANSWERS = {name: lines.splitlines() for name, lines in PHRASES["answers"].items()}
+TEXTS, PLACES = values.TEXTS, values.PLACES
+ANSWERS = {name: lines.splitlines() for name, lines in TEXTS["answers"].items()}
 
 
 class Request:
@@ -105,18 +105,18 @@ class Request:
 
     def asks(self, *missing: str) -> None:
         """End a turn that is answered with a question for what is missing."""
-        questions = [PHRASES["questions"][what] for what in missing]
+        questions = [TEXTS["questions"][what] for what in missing]
         answer = " ".join(phrase(self.rng, q["ask"].splitlines()) for q in questions)
         self.script.asks(self._sentence(), answer, [q["words"] for q in questions])
 
     def refused(self, idea: str) -> None:
         """End a turn that no tool fits."""
-        answer = phrase(self.rng, ANSWERS["cannot"], thing=PHRASES["cannot"][idea])
+        answer = phrase(self.rng, ANSWERS["cannot"], thing=TEXTS["cannot"][idea])
         self.script.abstains(self._sentence(), answer)
 
     def talk(self, idea: str) -> None:
         """End a turn of plain talk."""
-        answer = self.rng.choice(PHRASES["talk"][idea].splitlines())
+        answer = self.rng.choice(TEXTS["talk"][idea].splitlines())
         self.script.chats(self._sentence(), answer)
 
     def _sentence(self) -> str:

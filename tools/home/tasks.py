@@ -1,4 +1,4 @@
-"""Tasks on the home: every idea of `phrases.yaml` becomes families of tasks.
+"""Tasks on the home: every idea of `phrases/` becomes families of tasks.
 
 `WRITERS` says which wishes an idea is made of; they stand in `wishes.py` and `exchanges.py`, the
 values that fill their sentences in `values.py`.
@@ -17,7 +17,8 @@ from distill.types import Task
 
 exchanges = load_module(Path(__file__).with_name("exchanges.py"))
 wishes = exchanges.wishes
-PHRASES, Request = wishes.values.PHRASES, wishes.Request
+FRAMES, TEXTS = wishes.values.FRAMES, wishes.values.TEXTS
+Request = wishes.Request
 
 
 def wish(*parts: Callable[[Request], Any]) -> Callable[[Request], None]:
@@ -150,13 +151,13 @@ WRITERS: dict[str, Callable[[Request], None]] = {
     "open_door": exchanges.open_door,
     "open_alarm": partial(exchanges.open_alarm, until=False),
     "open_alarm_until": partial(exchanges.open_alarm, until=True),
-    **{name: partial(Request.refused, idea=name) for name in PHRASES["cannot"]},
-    **{name: partial(Request.talk, idea=name) for name in PHRASES["talk"]},
+    **{name: partial(Request.refused, idea=name) for name in TEXTS["cannot"]},
+    **{name: partial(Request.talk, idea=name) for name in TEXTS["talk"]},
 }
 
 
 def ideas() -> list[Idea]:
-    """Return one idea for each family of `phrases.yaml`; schedules, the hardest, come twice."""
+    """Return one idea for each family of `phrases/`; schedules, the hardest, come twice."""
     return [
         Idea(
             kind,
@@ -165,7 +166,7 @@ def ideas() -> list[Idea]:
             weight=2 if name.startswith("schedule") else 1,
         )
         for kind in SHARES
-        for name, families in PHRASES[kind].items()
+        for name, families in FRAMES[kind].items()
         for family, lines in families.items()
     ]
 

@@ -1,4 +1,4 @@
-"""Values of the slots of `phrases.yaml`: what each stands for, and how people say it.
+"""Values of the slots of `phrases/`: what each stands for, and how people say it.
 
 A draw takes a `random.Random` and returns (value, words), such as (50, "half") or
 ("lounge", "living room").
@@ -16,11 +16,21 @@ from typing import Any
 import yaml
 
 from distill.toolsets import load_toolset
-from distill.toolsets.generation import amount, clock, day, in_words, listed
+from distill.toolsets.generation import SHARES, amount, clock, day, in_words, listed
 
 HERE = Path(__file__).parent
 HOME = load_toolset(HERE)
-PHRASES = yaml.safe_load((HERE / "phrases.yaml").read_text(encoding="utf-8"))
+
+
+def loaded(name: str) -> dict[str, Any]:
+    """Return a file of `phrases/`."""
+    return yaml.safe_load((HERE / "phrases" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+FRAMES = {kind: loaded(kind) for kind in SHARES}
+"""kind -> idea -> family -> one sentence frame a line."""
+TEXTS = loaded("texts")
+"""What the desk answers and asks, and the words of slots that carry no argument."""
 MONDAY = date(2026, 3, 2)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -153,5 +163,5 @@ DRAWS: dict[str, Callable[[random.Random], tuple[Any, str]]] = {
     "weekday": partial(draw_word, words=DAY_NAMES),
     "number": draw_minutes,
     "oven": lambda rng: draw_plain(rng, ["140", "160", "180", "200", "220", "250"]),
-    **{slot: partial(draw_plain, words=words) for slot, words in PHRASES["words"].items()},
+    **{slot: partial(draw_plain, words=words) for slot, words in TEXTS["words"].items()},
 }
