@@ -1,8 +1,9 @@
 """The gate before an endpoint: how many calls are in flight, and how fast they start.
 
 One `Gate` stands before each (provider, account, model class) of this process. As long as nothing
-is refused it only counts slots, which grow by half after a round that used most of them. Limits
-are on rates, though: from the first refusal on the gate keeps a rate as well.
+is refused it only counts slots: every answer adds one while most of them are used, which doubles
+them with each round. From the first refusal on they grow by half after such a round. Limits are on
+rates, though: from the first refusal on the gate keeps a rate as well.
 
     refusal   nobody sends before the instant it names (Retry-After) or, when it names none, before
               a pause that grows as long as nothing gets through
@@ -80,6 +81,7 @@ class Gate:
         self.limit = float(min(START_SLOTS, ceiling))
         self.in_flight = 0
         self.answered_at = -math.inf
+        self._opening = True
         self._round = 0
         self._peak = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -115,8 +117,12 @@ class Gate:
             self._admit()
 
     def answered(self) -> None:
-        """Note an answer; after a full round of them without a refusal the slots grow."""
+        """Note an answer; the slots grow while most of them are used and nothing is refused."""
         self.answered_at = now()
+        if self._opening:
+            if self.in_flight >= 0.8 * int(self.limit):
+                self.limit = min(float(self.ceiling), self.limit + 1.0)
+            return
         self._round += 1
         self._peak = max(self._peak, self.in_flight)
         if self._round < int(self.limit):
@@ -133,6 +139,7 @@ class Gate:
             retry_after_s: The wait that the server named. It is trusted, unless nothing gets
                 through for long; none, or zero, says nothing.
         """
+        self._opening = False
         at, stretch = now(), self._stretch
         if stretch is not None and started >= stretch.since:
             stretch.passed -= 1

@@ -11,7 +11,6 @@ import random
 import re
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,12 +43,10 @@ class Mind:
 
     def __init__(self) -> None:
         self.asked: list[list[Message]] = []
-        self.delay_s = 0.0
 
     def answer(self, messages: Sequence[Message], offered: frozenset[str]) -> AssistantMessage:
         """Answer one request."""
         self.asked.append(list(messages))
-        time.sleep(self.delay_s)
         shown = messages[1].content.partition("\n")[2]
         return AssistantMessage(content=self.say(json.loads(shown)))
 

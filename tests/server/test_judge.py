@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -222,8 +223,17 @@ def _estimate(text: str) -> tuple[int, float, float]:
 
 
 def test_ctrl_c_lets_calls_end_and_keeps_them(tmp_path: Path) -> None:
-    mind = Competent()
-    mind.delay_s = 0.2
+    interrupted = threading.Event()
+
+    class Held(Competent):
+        """Leaves a few calls without an answer until Ctrl-C was pressed."""
+
+        def answer(self, messages, offered):
+            if len(self.asked) >= 8:
+                interrupted.wait(60)
+            return super().answer(messages, offered)
+
+    mind = Held()
     with judging(mind) as url:
         config = make_world(tmp_path, url)
         command = [sys.executable, "-m", "distill", "filter", str(config.source)]
@@ -232,7 +242,8 @@ def test_ctrl_c_lets_calls_end_and_keeps_them(tmp_path: Path) -> None:
             time.sleep(0.05)
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=20)
+        interrupted.set()
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "is kept" in out
     with TraceStore.open(config.store_url) as store:
         lines, money = list(store.ledger()), store.money()
