@@ -294,6 +294,9 @@ class ReviewConfig(Section):
     """Seed of the draw."""
     limit: float = Field(default=0.05, gt=0, lt=1)
     """Largest acceptable error rate; the audit passes when the 95% interval lies below."""
+    disputed: int = Field(default=20, ge=0)
+    """So many rows whose samples disagree are reviewed first; they count by their share of the data
+    set. 0: such rows are drawn as all others."""
 
 
 class StudentConfig(Section):

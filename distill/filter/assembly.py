@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from distill.audit import Found
 from distill.config import FilterConfig
 from distill.filter.agreement import Agreement
 from distill.filter.contamination import Suites
@@ -22,7 +23,7 @@ from distill.filter.reviews import verdict_of
 from distill.filter.screening import Mistake, Row, Screened
 from distill.filter.split import TEST, TRAIN, VALIDATION, split_families
 from distill.similarity import Nearby
-from distill.traces.reviews import Review
+from distill.traces.reviews import Decision as Ruling
 from distill.types import Task, Verdict, digest
 
 DROPPED = "dropped"
@@ -44,6 +45,13 @@ class Decision:
     """Share of the task's samples that did the same, where that decides."""
     tools: tuple[str, ...] = ()
     """Tools whose calls its row teaches."""
+    vouched: bool = False
+    """Whether a person has found it right, or mended it: it weighs in full."""
+
+    @property
+    def disputed(self) -> bool:
+        """Whether other samples of the task did otherwise."""
+        return self.share is not None and self.share < 1
 
     @property
     def failure(self) -> Verdict | None:
@@ -148,17 +156,15 @@ class Assembly:
         comparison = _Comparison(self.settings, self.agreement, self.suites)
         return [comparison.decide(one, split_of[one.family]) for one in self.screened()]
 
-    def reviews(
-        self, decisions: Iterable[Decision], split_of: Mapping[str, str]
-    ) -> list[Review | None]:
-        """Return the review, if any, of every row kept for training, but for the reviews.
+    def found(self, decisions: Iterable[Decision], split_of: Mapping[str, str]) -> list[Found]:
+        """Return what reviews found of every row kept for training, but for the reviews.
 
         Args:
             decisions: What was decided, in order.
             split_of: Family -> split.
         """
         return [
-            one.review
+            Found(decision.disputed, one.review.wrong if one.review else None)
             for one, decision in zip(self.screened(), decisions, strict=True)
             if split_of[one.family] != TEST and _is_row(one, decision)
         ]
@@ -183,8 +189,9 @@ class _Comparison:
         self._near = {s: Nearby(near) for s in (TRAIN, VALIDATION, TEST)} if near else {}
 
     def decide(self, one: Screened, split: str) -> Decision:
+        share = None if one.expects else self._agreement.share(one.task_id, one.signature)
         if one.row is None:
-            return Decision(one.key, one.kind, DROPPED, (), None)
+            return Decision(one.key, one.kind, DROPPED, (), share)
         verdicts = tuple(self._verdicts(one, one.row, split))
         if all(verdict.ok for verdict in verdicts):
             self._seen[one.row.fingerprint] = one.key
@@ -197,8 +204,9 @@ class _Comparison:
             kind=one.kind,
             fate=split if all(verdict.ok for verdict in verdicts) else DROPPED,
             verdicts=verdicts,
-            share=None if one.expects else self._agreement.share(one.task_id, one.signature),
+            share=share,
             tools=one.row.tools,
+            vouched=one.review is not None and one.review.verdict is not Ruling.REJECT,
         )
 
     def _verdicts(self, one: Screened, row: Row, split: str) -> Iterator[Verdict]:

@@ -10,13 +10,13 @@ that the twin of a rejected trace stays a duplicate and does not take its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from distill.audit import Audit, audit
+from distill.audit import Audit, Disputed, Found, audit_rows
 from distill.config import Config
 from distill.filter.sieve import Judgement, Sieve
-from distill.filter.subject import Rules
+from distill.filter.subject import Rules, Subject
 from distill.toolsets import load_toolset
 from distill.traces import Trace, TraceStore
 from distill.traces.reviews import Decision, Review
@@ -33,6 +33,8 @@ class Reviewed:
     """What the checks say of the trace as its review leaves it."""
     sound: bool
     """Whether the checks keep it as it was collected."""
+    collected: Subject
+    """The whole trace as it was collected."""
 
 
 def judge_reviewed(
@@ -41,13 +43,13 @@ def judge_reviewed(
     """Judge a trace as `Sieve.judge` does, mended where its review says how."""
     if review is None:
         judgement = sieve.judge(trace, fully=fully)
-        return Reviewed(judgement, judgement.failure is None)
+        return Reviewed(judgement, judgement.failure is None, judgement.whole)
     judgement = sieve.judge(review.corrected(trace), fully=fully)
     original = judgement if review.correction is None else sieve.judge(trace)
     if judgement.failure is not None:  # the first fault drops it; the review is told all the same
         told = (*judgement.verdicts, verdict_of(review))
         judgement = replace(judgement, verdicts=told)
-    return Reviewed(judgement, original.failure is None)
+    return Reviewed(judgement, original.failure is None, original.whole)
 
 
 def verdict_of(review: Review) -> Verdict:
@@ -60,21 +62,15 @@ def verdict_of(review: Review) -> Verdict:
     return Verdict(ok=True, stage=STAGE, code=code, detail=by)
 
 
-def audit_of(config: Config, rows: Sequence[Review | None]) -> Audit:
+def audit_of(config: Config, rows: Iterable[Found]) -> Audit:
     """Return what the reviews say about the data set.
 
     Args:
         config: The config.
-        rows: The review, if any, of every row the checks kept for training (`Assembly.reviews`).
+        rows: Every row the checks kept for training (`Assembly.found`).
     """
-    found = [review for review in rows if review is not None]
-    return audit(
-        len(found),
-        sum(review.verdict is not Decision.APPROVE for review in found),
-        sample=config.review.sample,
-        population=len(rows),
-        limit=config.review.limit,
-    )
+    settings = config.review
+    return audit_rows(rows, sample=settings.sample, first=settings.disputed, limit=settings.limit)
 
 
 def judge_for(config: Config) -> Callable[[Trace], tuple[Verdict, ...]]:
@@ -116,5 +112,14 @@ def audit_section(found: Audit | None) -> str:
         f"{verdict} {found.wrong} of {found.reviewed} reviewed rows were wrong (95% interval "
         f"{100 * found.low:.1f}-{100 * found.high:.1f}%, limit {100 * found.limit:g}%), of "
         f"{found.population} rows the checks kept for training; planned sample {found.sample}. "
-        "Rows found wrong are out, or mended."
+        f"{_disputed(found.disputed)}Rows found wrong are out, or mended."
+    )
+
+
+def _disputed(found: Disputed | None) -> str:
+    if found is None:
+        return ""
+    return (
+        f"Of the {found.rows} rows whose samples disagree {found.reviewed} were reviewed and "
+        f"{found.wrong} of these wrong; in rate and interval they count by their share. "
     )

@@ -110,7 +110,7 @@ def build_dataset(config: Config) -> Report:
             foreign = _foreign_tools(config, loaded)
             writer = Writer(assembly, loaded.toolset, config.filter.augment, foreign)
             tally = writer.write(aside, decisions, split_of, wanted)
-            audit = audit_of(config, assembly.reviews(decisions, split_of))
+            audit = audit_of(config, assembly.found(decisions, split_of))
             info = _info(config, loaded, assembly, tally, audit)
             info = info.model_copy(update={"hash": dataset_hash(aside), "judge": judge})
             worries = tuple(warnings(info, {task.kind for task in wanted}))

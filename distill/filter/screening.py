@@ -173,7 +173,7 @@ class Screen:
             toolset_hash=trace.toolset_hash,
             teacher=f"{trace.teacher.model} ({trace.teacher.provider})",
             terms=trace.teacher.terms,
-            signature=signature(judgement.whole),
+            signature=signature(reviewed.collected),
             verdicts=judgement.verdicts if self._fully else _faults(judgement),
             row=_row(judgement, example) if example else None,
             packed=pickle.dumps(_body(judgement, example)) if example else b"",

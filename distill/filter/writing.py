@@ -29,7 +29,7 @@ from distill.filter.contamination import leaks
 from distill.filter.pairs import paired
 from distill.filter.screening import Body, Row, Screened, tools_text
 from distill.filter.split import TEST, TRAIN, VALIDATION
-from distill.types import Json, Task, Tool, ToolSet
+from distill.types import Json, Task, Tool, ToolSet, Verdict
 
 
 @dataclass
@@ -125,7 +125,9 @@ class Writer:
         if row is None or failure is not None:
             reject = one.reject or {}
             if failure is not None:
-                reject = _ledger_line(one, decision)
+                reject = _ledger_line(one, failure)
+            if decision.disputed and decision.share is not None:
+                reject = {**reject, "agreement": round(decision.share, 3)}
             self.tally.rejected[f"{reject['stage']}/{reject['code']}"] += 1
             files["rejects"].write(_line(reject))
             return
@@ -158,7 +160,8 @@ class Writer:
         example = example_from_row(json.loads(text))
         if share is not None:
             meta = {**example.meta, "agreement": round(share, 3)}
-            weights = tuple(round(weight * share, 3) for weight in example.weights)
+            worth = 1 if decision.vouched else share
+            weights = tuple(round(weight * worth, 3) for weight in example.weights)
             example = example.model_copy(update={"weights": weights, "meta": meta})
         return json.dumps(
             example_to_row(augmented(example, settings, self._foreign)), ensure_ascii=False
@@ -193,9 +196,7 @@ class Writer:
                     file.write(pair.text(self._tools) + "\n")
 
 
-def _ledger_line(one: Screened, decision: Decision) -> dict[str, Json]:
-    failure = decision.failure
-    assert failure is not None
+def _ledger_line(one: Screened, failure: Verdict) -> dict[str, Json]:
     return {
         "key": one.key,
         "task": one.task_id,

@@ -111,6 +111,8 @@ class View(NamedTuple):
     review: Review | None
     kind: str
     task: str
+    agreement: float | None
+    """Share of the task's samples that did the same, where not all did."""
 
 
 def view(
@@ -140,6 +142,7 @@ def view(
         review=review,
         kind=str(trace.task.kind).replace("_", " "),
         task=trace.task.id,
+        agreement=row.agreement if row.disputed else None,
     )
 
 

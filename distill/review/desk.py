@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from distill.audit import Audit, AuditState, audit
+from distill.audit import Audit, AuditState, Found, audit_rows
 from distill.config import Config
 from distill.dataset import read_info
 from distill.errors import DatasetError
@@ -86,7 +86,7 @@ class Desk:
         self._reviews.create()
         known, decisions = self._reviews.known(), self._reviews.decisions()
         rows = [r for r in population(config.dataset_dir, decisions) if r.key in known]
-        ordered = in_order(rows, config.review.seed)
+        ordered = in_order(rows, config.review.seed, config.review.disputed)
         size = config.review.sample
         self._rest = [row for row in ordered[size:] if row.key not in decisions]
         beyond = [row for row in ordered[size:] if row.key in decisions]
@@ -96,13 +96,15 @@ class Desk:
     def status(self) -> Status:
         """Return where every row stands, and the audit."""
         decisions, holders = self._reviews.decisions(), self._reviews.holders()
-        found = [decisions[row.key] for row in self.rows if row.key in decisions]
-        state = audit(
-            len(found),
-            sum(review.verdict is not Decision.APPROVE for review in found),
-            sample=self.config.review.sample,
-            population=self.population,
-            limit=self.config.review.limit,
+        settings = self.config.review
+        state = audit_rows(
+            (
+                Found(row.disputed, review.wrong if (review := decisions.get(row.key)) else None)
+                for row in (*self.rows, *self._rest)
+            ),
+            sample=settings.sample,
+            first=settings.disputed,
+            limit=settings.limit,
         )
         slots = tuple(_slot(decisions.get(row.key), holders.get(row.key)) for row in self.rows)
         return Status(slots=slots, audit=state, outlook=outlook(state), more=len(self._rest))
@@ -202,6 +204,8 @@ def outlook(found: Audit) -> str:
             return f"The error rate is above {limit}, even if the other {left} are right."
         case AuditState.FAILED:
             return f"The error rate is above {limit}, with 95% confidence."
+    if found.rate is None and found.disputed and found.disputed.reviewed:
+        return "First the rows whose samples disagree; then the others show the error rate."
     if found.needed is None:
         return f"The interval will not fall below {limit} within reach."
     if found.wrong == 0:

@@ -6,6 +6,10 @@ seats, after one row of each kind. So every prefix is a stratified sample: a rev
 early, or goes on for longer, is one too. A row's place depends on no other row of its kind being
 there, so that two reviewers, or a run after the next `filter`, see the same order.
 
+Rows whose samples disagree take turns apart from the others of their kind, and some of them are
+pulled to the front: they are a stratum of the audit, so that looking at them more often than at
+others does not bend its rate.
+
 Not sampled: what the checks dropped (`rejects.jsonl` says why), and the held-out cases.
 """
 
@@ -33,6 +37,13 @@ class Row(NamedTuple):
     """Which file it is in, or that a review took it out."""
     context: tuple[int, ...] = ()
     """Which assistant turns, counted from 0, are context only."""
+    agreement: float | None = None
+    """Share of the task's samples that did the same; None: nothing was compared."""
+
+    @property
+    def disputed(self) -> bool:
+        """Whether the samples of its task disagree."""
+        return self.agreement is not None and self.agreement < 1
 
 
 def population(folder: Path, decisions: Mapping[str, Review]) -> list[Row]:
@@ -46,23 +57,42 @@ def population(folder: Path, decisions: Mapping[str, Review]) -> list[Row]:
         DatasetError: There is no data set, or a row of it is malformed.
     """
     rows = [
-        Row(row["meta"]["key"], row["meta"]["kind"], Path(name).stem, _context(row["messages"]))
+        Row(
+            key=row["meta"]["key"],
+            kind=row["meta"]["kind"],
+            place=Path(name).stem,
+            context=_context(row["messages"]),
+            agreement=row["meta"].get("agreement"),
+        )
         for name in (TRAIN, VALIDATION)
         for _, row in read_rows(folder / name)
     ]
     return rows + [
-        Row(row["key"], row["kind"], "taken out")
+        Row(row["key"], row["kind"], "taken out", agreement=row.get("agreement"))
         for _, row in read_rows(folder / REJECTS)
         if row["key"] in decisions
         and (row["stage"] == REVIEW_STAGE or decisions[row["key"]].verdict is Decision.FIX)
     ]
 
 
-def in_order(rows: Iterable[Row], seed: int) -> list[Row]:
-    """Return the rows in the order they are reviewed; see the module."""
-    strata: dict[str, list[Row]] = defaultdict(list)
+def in_order(rows: Iterable[Row], seed: int, first: int = 0) -> list[Row]:
+    """Return the rows in the order they are reviewed; see the module.
+
+    Args:
+        rows: The rows.
+        seed: Of the draw.
+        first: So many disputed rows come before all others.
+    """
+    dealt = _dealt(rows, seed, apart=first > 0)
+    ahead = [row for row in dealt if row.disputed][:first]
+    pulled = {row.key for row in ahead}
+    return ahead + [row for row in dealt if row.key not in pulled]
+
+
+def _dealt(rows: Iterable[Row], seed: int, *, apart: bool) -> list[Row]:
+    strata: dict[tuple[str, bool], list[Row]] = defaultdict(list)
     for row in rows:
-        strata[row.kind].append(row)
+        strata[row.kind, apart and row.disputed].append(row)
     dealt = []
     for members in strata.values():
         members.sort(key=lambda row: _shuffle(seed, row.key))

@@ -70,6 +70,11 @@ class Review(Frozen):
     at: str = ""
     """ISO 8601, UTC; set when it is stored."""
 
+    @property
+    def wrong(self) -> bool:
+        """Whether the trace was found wrong: a mended one was."""
+        return self.verdict is not Decision.APPROVE
+
     def corrected(self, trace: Trace) -> Trace:
         """Return the trace as this review leaves it."""
         if self.correction is None:

@@ -1,8 +1,11 @@
 """When an audit can be called passed or failed."""
 
+from itertools import product
+from math import comb
+
 import pytest
 
-from distill.audit import AuditState, audit
+from distill.audit import AuditState, Disputed, audit
 from distill.proportion import wilson
 
 
@@ -59,3 +62,65 @@ def test_in_words():
     assert at(100, 2).in_words() == (
         "open: 2 of 100 reviewed rows wrong (95% interval 0.6-7.0%, limit 5%)"
     )
+
+
+# --- a stratum of rows whose samples disagree -----------------------------------------------------
+
+
+def divided(among, wrong_among, others, wrong_others, rows=500, population=5000, **fields):
+    settings = {"sample": 100, "limit": 0.05} | fields
+    disputed = Disputed(rows=rows, reviewed=among, wrong=wrong_among, first=20)
+    return audit(
+        among + others,
+        wrong_among + wrong_others,
+        population=population,
+        disputed=disputed,
+        **settings,
+    )
+
+
+def test_the_rate_of_a_stratum_counts_by_its_share_of_the_rows():
+    found = divided(20, 10, 80, 0)
+    assert found.rate == pytest.approx(0.05), "half of a tenth of the rows"
+    assert found.low < 0.05 < found.high
+    assert "10 of 100 reviewed rows wrong, 10 of 20 disputed ones" in found.in_words()
+
+
+def test_nothing_is_said_before_every_stratum_was_looked_at():
+    found = divided(20, 3, 0, 0)
+    assert (found.state, found.rate, found.low, found.high) == ("open", None, 0, 1)
+
+
+def test_reviews_in_the_proportions_of_the_rows_are_one_random_sample():
+    alike, whole = divided(10, 1, 90, 1), at(100, 2)
+    assert (alike.rate, alike.low, alike.high) == pytest.approx((whole.rate, whole.low, whole.high))
+
+
+def test_a_divided_audit_passes_and_fails():
+    assert divided(20, 0, 80, 0).state == "passed"
+    assert divided(20, 0, 79, 0).state == "open"
+    assert divided(20, 0, 80, 12).state == "failed"
+    assert divided(20, 20, 30, 20).state == "failed", "even if the other 50 are right"
+
+
+def test_needed_of_a_divided_audit_passes_when_reached():
+    found = divided(20, 1, 30, 1)
+    among = found.disputed.among(found.needed, 5000)
+    assert divided(among, 1, found.needed - among, 1).state == "passed"
+    assert divided(among, 1, found.needed - among - 1, 1).state == "open"
+
+
+@pytest.mark.parametrize(("of_disputed", "of_others"), [(0.3, 0.01), (0.05, 0.05), (0.6, 0.0)])
+def test_the_interval_of_a_divided_audit_covers_the_true_rate(of_disputed, of_others):
+    """All outcomes of 20 disputed and 80 other reviews, each with its probability."""
+    true = 0.1 * of_disputed + 0.9 * of_others
+    covered = 0.0
+    for a, b in product(range(21), range(81)):
+        chance = _binomial(20, a, of_disputed) * _binomial(80, b, of_others)
+        found = divided(20, a, 80, b)
+        covered += chance * (found.low <= true <= found.high)
+    assert covered > 0.93
+
+
+def _binomial(n, k, p):
+    return comb(n, k) * p**k * (1 - p) ** (n - k)

@@ -12,16 +12,20 @@ from filter_world import calling, light, make_task, make_trace, make_workspace, 
 from distill.config import FilterConfig, RenamesConfig, load_config
 from distill.dataset import DatasetInfo, read_examples, read_info, read_rows
 from distill.errors import ConfigError
-from distill.filter import Rules, Sieve, build_dataset, explain, reverify
-from distill.filter.assembly import Assembly, Decision
+from distill.filter import Rules, Sieve, build_dataset, explain, judge_for, reverify
+from distill.filter.assembly import Assembly
+from distill.filter.assembly import Decision as Fate
 from distill.filter.balance import balanced, quotas
 from distill.filter.card import warnings
 from distill.filter.contamination import Suite, Suites, leaks, suites
 from distill.filter.drift import Drift
 from distill.filter.privacy import PERSONAL, SECRET, found_in, masked
 from distill.filter.screening import screen
+from distill.review import Desk
 from distill.similarity import Nearby, request_words, sketch_of
 from distill.toolsets import load_toolset
+from distill.traces import TraceStore
+from distill.traces.reviews import Correction, Decision, Review, ReviewStore
 from distill.types import Expectation, Offer, Tool, ToolSet
 
 ROOM = {"type": "string", "enum": ["hall", "office"]}
@@ -133,6 +137,72 @@ def test_rows_weigh_as_much_as_their_share(tmp_path):
     assert rows[0].meta["agreement"] == 0.667
 
 
+def test_disputed_rows_are_reviewed_first_and_an_approved_one_weighs_in_full(tmp_path):
+    tasks = [make_task(f"o{n}", f"{OPEN.turns[0].content}, {n}", None) for n in range(12)]
+    config = make_workspace(tmp_path, tasks, "review: {sample: 8, disputed: 3}\n")
+    now = load_toolset(config.toolset_dir).toolset.hash
+    deeds = {n: (HALL, HALL, OFFICE) if n % 2 else (HALL, HALL, HALL) for n in range(12)}
+    store_traces(
+        config,
+        [
+            make_trace(t, now, [[step], f"Done {n}."], key=f"{t.id}/{n}", sample=n, changes={})
+            for m, t in enumerate(tasks)
+            for n, step in enumerate(deeds[m])
+        ],
+    )
+    build_dataset(config)
+    with TraceStore.open(config.store_url) as store:
+        desk = Desk(config, store, "ann", judge_for(config))
+        assert [row.disputed for row in desk.rows[:4]] == [True, True, True, False]
+        assert desk.view(0).agreement == 0.667
+        desk.decide(0, Decision.APPROVE)
+        desk.decide(1, Decision.REJECT, "wrong_tool")
+        desk.decide(3, Decision.APPROVE)
+        status = desk.status()
+        info = build_dataset(config).info
+        assert info.audit == status.audit and info.audit.disputed.wrong == 1
+        again = Desk(config, store, "ann", judge_for(config))
+        assert [row.key for row in again.rows] == [row.key for row in desk.rows]
+        assert again.status() == status
+    rows = [
+        row
+        for name in ("train.jsonl", "validation.jsonl")
+        for row in read_examples(config.dataset_dir / name)
+    ]
+    weights = {row.meta["key"]: row.weights for row in rows}
+    assert weights[desk.rows[0].key] == (1, 1) and weights[desk.rows[2].key] == (0.667, 0.667)
+    card = (config.dataset_dir / "README.md").read_text()
+    assert f"Of the {info.audit.disputed.rows} rows whose samples disagree 2 were reviewed" in card
+
+
+def test_a_mended_sample_still_counts_as_what_the_teacher_did(tmp_path):
+    tasks = [make_task(f"o{n}", f"{OPEN.turns[0].content}, {n}", None) for n in range(12)]
+    config = make_workspace(tmp_path, tasks)
+    now = load_toolset(config.toolset_dir).toolset.hash
+    traces = [
+        make_trace(t, now, [[HALL], f"Done {n}."], key=f"{t.id}/{n}", sample=n, changes={})
+        for t in tasks
+        for n in range(2)
+    ]
+    store_traces(config, traces)
+    build_dataset(config)
+    key = read_examples(config.dataset_dir / "train.jsonl")[0].meta["key"]
+    mended = make_trace(tasks[0], now, [[OFFICE], "Done."], key=key, changes={})
+    original = next(trace for trace in traces if trace.key == key)
+    messages = (*original.messages[:2], *mended.messages[2:])
+    with TraceStore.open(config.store_url) as store:
+        reviews = ReviewStore(store)
+        reviews.create()
+        fix = Correction(messages=messages, changes={})
+        reviews.decide(Review(key=key, reviewer="ann", verdict=Decision.FIX, correction=fix))
+    build_dataset(config)
+    row = next(
+        row for row in read_examples(config.dataset_dir / "train.jsonl") if row.meta["key"] == key
+    )
+    assert row.weights == (1, 1) and "agreement" not in row.meta
+    assert "office" in row.messages[2].tool_calls[0].arguments
+
+
 # --- mix ------------------------------------------------------------------------------------------
 
 
@@ -186,7 +256,7 @@ def test_the_mix_is_reached_and_shown(tmp_path):
 
 def test_tools_that_too_many_rows_call_are_thinned():
     def row(key, *tools, fate="train"):
-        return Decision(key, "single", fate, (), None, tools)
+        return Fate(key, "single", fate, (), None, tools)
 
     common = [row(f"common-{n}", "set_light") for n in range(50)]
     rare = [row(f"rare-{n}", "get_light") for n in range(5)]

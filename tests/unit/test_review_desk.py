@@ -8,6 +8,7 @@ from filter_world import make_workspace, store_traces
 from review_world import copied, number_of, open_desk
 from test_filter_dataset import right_trace, some_tasks
 
+from distill.audit import Disputed
 from distill.config import load_config
 from distill.dataset import read_examples
 from distill.errors import DatasetError
@@ -48,6 +49,23 @@ def test_other_rows_of_other_kinds_do_not_change_the_order_within_one():
     fewer = [row for row in ROWS if row.kind != "parallel"]
     singles = [[r for r in in_order(rows, 0) if r.kind == "single"] for rows in (ROWS, fewer)]
     assert singles[0] == singles[1]
+
+
+def agreement_of(row):
+    return 0.667 if row.key.endswith("3") else None
+
+
+def test_disputed_rows_come_first_and_then_keep_their_share():
+    rows = [row._replace(agreement=agreement_of(row)) for row in ROWS]
+    order = in_order(rows, 0, first=30)
+    assert all(row.disputed for row in order[:30]) and not order[30].disputed
+    assert in_order(rows, 0) == [
+        row._replace(agreement=agreement_of(row)) for row in in_order(ROWS, 0)
+    ]
+    found = Disputed(rows=sum(row.disputed for row in rows), reviewed=0, wrong=0, first=30)
+    for size in (10, 100, 500, 1000):
+        among = sum(row.disputed for row in order[:size])
+        assert abs(among - found.among(size, len(rows))) <= 3
 
 
 # --- marks --------------------------------------------------------------------------------------

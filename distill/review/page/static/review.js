@@ -345,21 +345,23 @@ function drawStrip() {
 }
 
 function drawAudit() {
-  const { state, reviewed, wrong, low, high, rate, limit } = status.audit;
+  const { state, reviewed, wrong, low, high, rate, limit, disputed } = status.audit;
   const NAMES = { none: "not begun", open: "open", passed: "passed", failed: "failed" };
   $("state").textContent = NAMES[state];
   $("state").className = `state ${state}`;
   $("rate").textContent = rate === null ? "\u2013" : percent(rate);
   $("interval").textContent = reviewed ? `${wrong} of ${reviewed} wrong, 95%: ${percent(low)} to ${percent(high)}` : "error rate";
   $("outlook").textContent = status.outlook;
+  $("disputed").hidden = !disputed;
+  if (disputed) $("disputed").textContent = `Where samples disagree: ${disputed.wrong} of ${disputed.reviewed} wrong, ${disputed.rows} rows in all. They come first and count by their share.`;
   const top = Math.max(4 * limit, Math.min(1, 1.05 * (reviewed < 10 ? rate ?? 0 : high)));
   const x = (value) => `${Math.min(100, (100 * value) / top)}%`;
   const set = (id, values) => Object.entries(values).forEach(([k, v]) => $(id).setAttribute(k, v));
   set("limit", { x1: x(limit), x2: x(limit) });
   set("limit-text", { x: x(limit) });
   set("whisker", { x1: x(low), x2: x(high), visibility: reviewed ? "visible" : "hidden" });
-  set("dot", { cx: x(rate ?? 0), visibility: reviewed ? "visible" : "hidden" });
-  set("plot", { "aria-label": reviewed ? `error rate ${percent(rate)}, 95% interval ${percent(low)} to ${percent(high)}, limit ${percent(limit)}` : `limit ${percent(limit)}` });
+  set("dot", { cx: x(rate ?? 0), visibility: rate === null ? "hidden" : "visible" });
+  set("plot", { "aria-label": rate !== null ? `error rate ${percent(rate)}, 95% interval ${percent(low)} to ${percent(high)}, limit ${percent(limit)}` : `limit ${percent(limit)}` });
 }
 
 // --- keys and clicks --------------------------------------------------------------------------
