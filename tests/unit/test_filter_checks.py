@@ -88,6 +88,12 @@ GOOD = trace([[HALL], "Done."])
 KEPT = {
     "right": GOOD,
     "retried after a failure": trace([[(*HALL, "busy")], [HALL], "Done."]),
+    "retried twice": trace([[(*HALL, "busy")], [(*HALL, "busy")], [HALL], "Done."]),
+    "as many calls as the task expects": trace(
+        [[HALL], [HALL], [HALL], "Done."],
+        task=make_task("l", "Blink", calling(*[light("hall", 30)] * 3)),
+        changes=None,
+    ),
     "a failure reported": trace([[(*HALL, "offline")], "I could not reach the hall."]),
     "a failure reported in its own words": trace(
         [[(*HALL, "Keine Verbindung")], "Die Verbindung ..."]
@@ -213,6 +219,11 @@ DROPPED = {
         trace([[(*READ, "busy")], [(*READ, "busy")], [(*READ, "busy")], "That failed."], task=OPEN),
         "execution/loop",
         "get_light again and again",
+    ),
+    "retried over and over though the task says what is right": (
+        trace([[(*HALL, "busy")], [(*HALL, "busy")], [(*HALL, "busy")], [HALL], "Done."]),
+        "execution/loop",
+        "set_light again and again",
     ),
     "an invented value": (
         trace([[("set_light", {"room": "hall", "percent": 37})], "Done."], task=OPEN),
