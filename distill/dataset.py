@@ -20,7 +20,7 @@ One line of `pairs.jsonl`:
     {"messages": [{"role": "system", ...}, {"role": "user", ...}],
      "tools": [{"type": "function", "function": {...}}],
      "chosen": {"role": "assistant", ...}, "rejected": {"role": "assistant", ...},
-     "kind": "wrong_tool", "key": "5d0c..."}
+     "kind": "wrong_tool", "key": "5d0c...", "by": "teacher"}
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError, model_validator
 
@@ -72,6 +72,8 @@ class DatasetInfo(Frozen):
     """Rows of train and validation whose later user turns were cut off."""
     pairs: dict[str, int] = {}
     """What is wrong with the rejected answer -> preference pairs."""
+    pairs_by: dict[str, int] = {}
+    """Who gave the rejected answer (`Pair.by`) -> preference pairs."""
     suites: tuple[str, ...] = ()
     """Evaluation suites the rows were compared with."""
     shared: dict[str, int] = {}
@@ -98,6 +100,8 @@ class Pair(Frozen):
     """What is wrong with `rejected`: wrong_tool, wrong_argument, needless_call, ..."""
     key: str
     """Of the trace or row the pair was made from."""
+    by: Literal["teacher", "student", "rule"] = "rule"
+    """Who gave `rejected`; rule: it was made mechanically."""
 
     @model_validator(mode="after")
     def _asks_and_differs(self) -> Pair:
@@ -152,6 +156,7 @@ def pair_to_row(pair: Pair) -> dict[str, Any]:
         "rejected": to_chat(pair.rejected),
         "kind": pair.kind,
         "key": pair.key,
+        "by": pair.by,
     }
 
 
@@ -169,6 +174,7 @@ def pair_from_row(row: dict[str, Any]) -> Pair:
             rejected=AssistantMessage.model_validate(from_chat(row["rejected"])),
             kind=row["kind"],
             key=row["key"],
+            by=row.get("by", "rule"),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"missing or malformed field: {error}") from error

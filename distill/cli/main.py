@@ -19,6 +19,7 @@ from distill.cli.filter import filter_
 from distill.cli.init import init
 from distill.cli.merge import merge
 from distill.cli.record import record
+from distill.cli.rehearse import rehearse
 from distill.cli.review import review
 from distill.cli.score import score
 from distill.cli.serve import serve
@@ -73,6 +74,7 @@ app.command()(review)
 app.command()(train)
 app.command()(merge)
 app.command()(serve)
+app.command()(rehearse)
 app.command("eval")(eval_)
 app.command()(score)
 app.command()(compare)

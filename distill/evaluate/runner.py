@@ -232,7 +232,7 @@ class Evaluation:
                 max_steps=self.config.collect.max_steps,
                 tool_timeout_s=self.config.collect.tool_timeout_s,
             )
-            if not _counts(trace):
+            if not counts(trace):
                 raise Unanswered(trace.error or "the endpoint refused the first request")
             self._keep(candidate, owed.case, trace, owed.trial)
             self._tell(candidate, progress)
@@ -254,7 +254,7 @@ class Evaluation:
             for trace in _stored(self.config.store_url) if owed else ():
                 case = owed.get((trace.task.id, trace.sample))
                 same = trace.toolset_hash == self.loaded.toolset.hash
-                if case == trace.task and same and _counts(trace):
+                if case == trace.task and same and counts(trace):
                     self._keep(candidate, trace.task, trace, trace.sample)
         except StoreError as error:
             reason = str(error)
@@ -273,7 +273,7 @@ class Evaluation:
             )
 
 
-def _counts(trace: Trace) -> bool:
+def counts(trace: Trace) -> bool:
     """Whether an episode is the model's doing.
 
     A conversation that the endpoint refuses after the model has spoken is (it wrote itself out of

@@ -124,6 +124,12 @@ class Assembly:
             pickle.dump(one.packed, self._bodies)
             pickle.dump(replace(one, task=None, mistake=None, packed=b""), self._heads)
 
+    def take_mistakes(self, mistakes: Iterable[tuple[Task, Mistake]]) -> None:
+        """Take in wrong answers of a student; those that come first are preferred in pairs."""
+        for task, mistake in mistakes:
+            self.survey.mistakes[task.id].append(mistake)
+            self.survey.families[task.id] = task.family
+
     def screened(self, *, bodies: bool = False) -> Iterator[Screened]:
         """Yield everything taken in, in order.
 

@@ -127,6 +127,12 @@ def card(info: DatasetInfo, tools: Mapping[str, Mapping[str, int]], worries: Seq
     return "\n\n".join(parts) + "\n"
 
 
+AUTHORS = {
+    "rule": "were made mechanically",
+    "student": "are the student's own",
+    "teacher": "are the teacher's own",
+}
+"""`Pair.by` in words."""
 CHOICE = """\
 A row is an episode that ended by itself, in which every call is valid JSON for an existing tool
 and, where the task says what is right, calls, words and end state are as expected; where it does
@@ -187,7 +193,9 @@ def _pairs(info: DatasetInfo) -> str:
     if not info.pairs:
         return "None."
     rows = [[kind, str(count)] for kind, count in info.pairs.items()]
-    return "By what is wrong with the rejected answer.\n\n" + _table(["kind", "pairs"], rows)
+    authors = ", ".join(f"{count} {AUTHORS[by]}" for by, count in info.pairs_by.items())
+    told = f"By what is wrong with the rejected answer; of these answers {authors}."
+    return f"{told}\n\n" + _table(["kind", "pairs"], rows)
 
 
 def _contamination(info: DatasetInfo) -> str:

@@ -1,8 +1,9 @@
 """Preference pairs: for one prompt, the verified answer and a wrong one.
 
-Wrong answers come from the teacher where it gave one: a refused call it then made right, another
-sample that failed at this very point, or a failed episode whose task says which calls were right.
-Everywhere else one is made mechanically. `Pair.kind` says what is wrong with it.
+Wrong answers come from the student where it was let try the task (`distill rehearse`) and failed
+at this very point; else from the teacher: a refused call it then made right, another sample that
+failed there, or a failed episode whose task says which calls were right. Everywhere else one is
+made mechanically. `Pair.kind` says what is wrong with it, `Pair.by` whose it is.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from distill.dataset import Pair
+from distill.filter.checks.privacy import nothing_private
 from distill.filter.examples import plain_message
 from distill.filter.mistakes import Situation, mistaken
 from distill.filter.subject import Subject
-from distill.matching import TurnMatch
+from distill.matching import Code, TurnMatch
 from distill.similarity import fingerprint
 from distill.types import (
     AssistantMessage,
@@ -35,14 +38,19 @@ ACTIONS = {Kind.MISSING: "ask", Kind.NO_TOOL: "abstain", Kind.CHAT: "answer"}
 """What is right where no expectation says so."""
 
 
+Author: TypeAlias = Literal["teacher", "student", "rule"]
+"""`Pair.by`."""
+
+
 @dataclass(frozen=True)
 class WrongAnswer:
-    """What a teacher answered wrongly, and where."""
+    """What a teacher or a student answered wrongly, and where."""
 
     prompt: str
     """Fingerprint of the messages before it."""
     message: AssistantMessage
     kind: str
+    by: Author
     pair: Pair | None
     """With the expected calls as the right answer, where they can be written down."""
 
@@ -60,12 +68,20 @@ def pair_of(subject: Subject) -> Pair | None:
     return None
 
 
-def wrong_answer(subject: Subject, failure: Verdict) -> WrongAnswer | None:
-    """Return the wrong answer that a trace was dropped for, when everything before was right."""
+def wrong_answer(subject: Subject, failure: Verdict, by: Author = "teacher") -> WrongAnswer | None:
+    """Return the wrong answer that a trace was dropped for, when everything before was right.
+
+    Args:
+        subject: The whole trace.
+        failure: Why it was dropped.
+        by: Who answered.
+    """
     number = next((n for n, w in enumerate(subject.windows) if failure.turn in w), None)
     match = subject.literal_match
-    if number is None or number >= len(match.turns) or failure.stage not in _BLAMED:
+    if number is None or number >= len(match.turns) or not _blames(failure):
         return None
+    if any(nothing_private(subject)):
+        return None  # what is dropped from the rows is not let in by this door
     if not all(turn.ok for turn in match.turns[:number]):
         return None
     turn = match.turns[number]
@@ -77,12 +93,18 @@ def wrong_answer(subject: Subject, failure: Verdict) -> WrongAnswer | None:
     expectation = subject.trace.task.turns[number].expectation
     pair = None
     if index == turn.start and expectation and (chosen := _expected_answer(expectation, subject)):
-        pair = _pair(subject, prompt, chosen, answer, failure.code)
-    return WrongAnswer(fingerprint(prompt), plain_message(answer), failure.code, pair)
+        pair = _pair(subject, prompt, chosen, answer, failure.code, by)
+    return WrongAnswer(fingerprint(prompt), plain_message(answer), failure.code, by, pair)
 
 
 _BLAMED = ("schema", "expectation", "grounding")
 """Stages whose findings are about one answer."""
+_WRITTEN = (Code.UNKNOWN_TOOL, Code.UNPARSED_CALL)
+"""Findings about the format that are, too."""
+
+
+def _blames(failure: Verdict) -> bool:
+    return failure.stage in _BLAMED or failure.code in _WRITTEN
 
 
 def paired(example: Example, wrong: WrongAnswer) -> Pair | None:
@@ -101,6 +123,7 @@ def paired(example: Example, wrong: WrongAnswer) -> Pair | None:
                 rejected=wrong.message,
                 kind=wrong.kind,
                 key=example.meta["key"],
+                by=wrong.by,
             )
     return None
 
@@ -126,7 +149,9 @@ def _corrected(subject: Subject, index: int) -> Pair | None:
         return None
     match = (c for turn in subject.literal_match.turns for c in turn.calls if c.message == index)
     code = next((str(call.code) for call in match if not call.ok), None)
-    return _pair(subject, subject.messages[:index], right, wrong, code) if code else None
+    if code is None:
+        return None
+    return _pair(subject, subject.messages[:index], right, wrong, code, "teacher")
 
 
 def _mechanical(subject: Subject, index: int, rng: random.Random) -> Pair | None:
@@ -143,7 +168,7 @@ def _mechanical(subject: Subject, index: int, rng: random.Random) -> Pair | None
     if found is None:
         return None
     kind, wrong = found
-    return _pair(subject, subject.messages[:index], chosen, wrong, kind)
+    return _pair(subject, subject.messages[:index], chosen, wrong, kind, "rule")
 
 
 def _first_wrong(subject: Subject, turn: TurnMatch) -> int | None:
@@ -186,6 +211,7 @@ def _pair(
     chosen: AssistantMessage,
     rejected: AssistantMessage,
     kind: str,
+    by: Author,
 ) -> Pair | None:
     return _checked(
         messages=tuple(plain_message(message) for message in prompt),
@@ -194,6 +220,7 @@ def _pair(
         rejected=plain_message(rejected),
         kind=kind,
         key=subject.trace.key,
+        by=by,
     )
 
 

@@ -33,13 +33,14 @@ from distill.filter.contamination import suites
 from distill.filter.folder import written_aside
 from distill.filter.judging import judged, judging_estimate
 from distill.filter.reviews import audit_of
-from distill.filter.screening import screen
+from distill.filter.screening import mistakes, screen
 from distill.filter.split import TRAIN as TRAIN_SPLIT
 from distill.filter.subject import Rules
 from distill.filter.writing import Tally, Writer
 from distill.judge import JudgeEstimate
 from distill.toolsets import LoadedToolSet, configured_tasks, load_toolset
 from distill.traces import TraceStore
+from distill.traces.attempts import AttemptStore
 from distill.traces.reviews import ReviewStore
 from distill.types import Task, Tool, Verdict
 
@@ -221,6 +222,7 @@ def _screened(config: Config, loaded: LoadedToolSet, *, fully: bool = False) -> 
             rules = Rules.of(config, loaded, store.toolsets())
             reviews = ReviewStore(store).decisions()
             try:
+                assembly.take_mistakes(mistakes(AttemptStore(store).texts(), rules))
                 assembly.take(screen(store.trace_texts(), rules, tasks, reviews, fully=fully))
             except ValidationError as error:
                 raise store.unreadable(error) from None
@@ -311,6 +313,7 @@ def _info(
         mix={str(kind): share for kind, share in config.filter.mix.items()},
         cut=tally.cut,
         pairs=dict(sorted(tally.pairs.items())),
+        pairs_by=dict(sorted(tally.pairs_by.items())),
         suites=assembly.suites.names,
         shared=dict(sorted(assembly.suites.shared.items())),
         leaks=tally.leaks,

@@ -25,7 +25,7 @@ from distill.dataset import example_to_row, pair_to_row
 from distill.filter.agreement import signature
 from distill.filter.cases import case_of
 from distill.filter.examples import to_example
-from distill.filter.pairs import WrongAnswer, pair_of, wrong_answer
+from distill.filter.pairs import Author, WrongAnswer, pair_of, wrong_answer
 from distill.filter.reviews import judge_reviewed
 from distill.filter.sieve import Judgement, Sieve
 from distill.filter.subject import Rules, Subject
@@ -59,7 +59,7 @@ class Line(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """What a dropped trace answered wrongly."""
+    """What a dropped trace, or an attempt of the student, answered wrongly."""
 
     answer: WrongAnswer
     """Without its pair."""
@@ -75,6 +75,7 @@ class Body(NamedTuple):
     pair: Line | None
     """Of pairs.jsonl."""
     pair_kind: str | None
+    pair_by: Author
     case: tuple[Task, Task] | None
     """The task, and it with the trace's calls as expectations, where it has none of its own."""
 
@@ -182,6 +183,23 @@ class Screen:
             review=review,
             sound=reviewed.sound,
         )
+
+
+def mistakes(attempts: Iterable[str], rules: Rules) -> Iterator[tuple[Task, Mistake]]:
+    """Yield what a student answered wrongly at its training tasks.
+
+    Args:
+        attempts: Traces as `AttemptStore` keeps them.
+        rules: What they are held against.
+
+    Raises:
+        ValidationError: A text is not a trace this version can read.
+    """
+    sieve = Sieve(rules)
+    for text in attempts:
+        judgement = sieve.judge(Trace.model_validate_json(text))
+        if (found := _mistake(judgement, by="student")) is not None:
+            yield judgement.whole.trace.task, found
 
 
 def screen(
@@ -297,6 +315,7 @@ def _body(judgement: Judgement, example: Example) -> Body:
         row=_line(example_to_row(example), tools),
         pair=_line(pair_to_row(pair), tools) if pair else None,
         pair_kind=pair.kind if pair else None,
+        pair_by=pair.by if pair else "rule",
         case=_case(judgement),
     )
 
@@ -322,9 +341,9 @@ def _learnt_calls(subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
             yield from ((call.name, call.parsed()) for call in message.tool_calls)
 
 
-def _mistake(judgement: Judgement) -> Mistake | None:
+def _mistake(judgement: Judgement, by: Author = "teacher") -> Mistake | None:
     first = next((verdict for verdict in judgement.verdicts if not verdict.ok), None)
-    found = wrong_answer(judgement.whole, first) if first else None
+    found = wrong_answer(judgement.whole, first, by) if first else None
     if found is None:
         return None
     pair = _line(pair_to_row(found.pair), _own_tools(judgement.whole)) if found.pair else None

@@ -133,13 +133,14 @@ class Sources:
 
     def _chosen(self, value: Json, choices: Sequence[Json]) -> bool:
         """A choice is an interpretation, unless another choice was named and is used nowhere."""
-        if not isinstance(value, str) or self._heard(value):
+        if not isinstance(value, str) or self.heard(value):
             return True
         others = (one for one in choices if isinstance(one, str) and one != value)
         named = (one for one in others if len(one) > MARK and _plain(one.casefold()) in self.asking)
         return all(one in self.used for one in named)
 
-    def _heard(self, value: str) -> bool:
+    def heard(self, value: str) -> bool:
+        """Return whether any word of a text stands somewhere."""
         return any(self._word(word) for word in _plain(value.casefold()).split())
 
     def _string(self, value: str, schema: Mapping[str, Any]) -> bool:

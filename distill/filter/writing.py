@@ -48,6 +48,8 @@ class Tally:
     """`stage/code` -> dropped traces."""
     pairs: Counter[str] = field(default_factory=Counter)
     """Kind of mistake -> pairs."""
+    pairs_by: Counter[str] = field(default_factory=Counter)
+    """Whose mistake -> pairs."""
     kept: int = 0
     cut: int = 0
     context_turns: int = 0
@@ -176,12 +178,16 @@ class Writer:
             pair = paired(example_from_row(json.loads(text)), wrong)
             if pair is not None:
                 self._answered.add(wrong.prompt)
-                self.tally.pairs[pair.kind] += 1
+                self._count_pair(pair.kind, pair.by)
                 file.write(_line(pair_to_row(pair)))
                 return
         if body.pair is not None and body.pair_kind is not None:
-            self.tally.pairs[body.pair_kind] += 1
+            self._count_pair(body.pair_kind, body.pair_by)
             file.write(body.pair.text(self._tools) + "\n")
+
+    def _count_pair(self, kind: str, by: str) -> None:
+        self.tally.pairs[kind] += 1
+        self.tally.pairs_by[by] += 1
 
     def _put_built_pairs(self, file: TextIO, split_of: Mapping[str, str]) -> None:
         """Write the pairs of failed episodes whose task says which calls were right."""
@@ -190,9 +196,9 @@ class Writer:
             for wrong, pair in mistakes:
                 if pair is None or wrong.prompt in self._answered:
                     continue
-                if split_of[survey.families[task]] == TRAIN:
+                if split_of.get(survey.families[task]) == TRAIN:
                     self._answered.add(wrong.prompt)
-                    self.tally.pairs[wrong.kind] += 1
+                    self._count_pair(wrong.kind, wrong.by)
                     file.write(pair.text(self._tools) + "\n")
 
 

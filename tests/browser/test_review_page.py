@@ -14,7 +14,7 @@ from distill.filter import build_dataset
 from distill.review import make_app
 from distill.traces import TraceStore
 from distill.traces.reviews import ReviewStore
-from tests.unit.review_world import copied, number_of, open_desk, poison
+from tests.unit.review_world import copied, disagreeing, number_of, open_desk, poison
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "t0ken"
@@ -252,6 +252,35 @@ CONTRAST = """() => {
   return found;
 }"""
 """Texts whose contrast with what lies behind them is below 4.5 : 1."""
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_rows_whose_samples_disagree_come_first_and_are_told_apart(tmp_path, width, scheme):
+    config = disagreeing(tmp_path)
+    with TraceStore.open(config.store_url) as store:
+        desk = open_desk(config, store)
+        with served(desk) as url, browsing(url, width, scheme) as page:
+            tag = page.locator(".head h2 .tag")
+            assert tag.text_content() == "67% of samples did this"
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate(CONTRAST) == []
+            keys(page, "r", "1", "Enter")
+            shows(page, 1)
+            assert page.locator("#rate").text_content() == "\u2013", "nothing known of the others"
+            assert "First the rows whose samples disagree" in page.text_content("#outlook")
+            keys(page, "a")
+            shows(page, 2)
+            keys(page, "a")
+            shows(page, 3)
+            assert tag.count() == 0
+            keys(page, "a")
+            shows(page, 4)
+            rows = desk.status().audit.disputed.rows
+            told = f"Where samples disagree: 1 of 3 wrong, {rows} rows in all."
+            assert page.text_content("#disputed").startswith(told)
+            rate = rows / desk.population / 3
+            assert page.text_content("#rate") == f"{100 * rate:.1f}%"
+            assert page.evaluate(CONTRAST) == []
 
 
 def test_every_control_has_a_name_and_takes_the_focus(desk):

@@ -24,6 +24,7 @@ from distill.toolsets import load_tasks, load_toolset
 from distill.traces import TraceStore, schema
 from distill.traces.reviews import ReviewStore
 from distill.types import AssistantMessage, Message
+from tests.unit.filter_world import make_task, make_trace, make_workspace, store_traces
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -70,6 +71,23 @@ def copied(folder: Path) -> Config:
     path = collected()
     shutil.copytree(path.parents[1], folder / "workspace")
     return load_config(folder / "workspace" / "configs" / path.name)
+
+
+def disagreeing(folder: Path) -> Config:
+    """Filter 12 tasks of three samples each; in every second task the samples disagree."""
+    tasks = [make_task(f"o{n}", f"Dim hall to 30% or office to 40%, {n}", None) for n in range(12)]
+    config = make_workspace(folder, tasks, "review: {sample: 8, disputed: 3}\n")
+    now = load_toolset(config.toolset_dir).toolset.hash
+    hall = ("set_light", {"room": "hall", "percent": 30})
+    office = ("set_light", {"room": "office", "percent": 40})
+    traces = [
+        make_trace(task, now, [[deed], f"Done {n}."], key=f"{task.id}/{n}", sample=n, changes={})
+        for m, task in enumerate(tasks)
+        for n, deed in enumerate((hall, hall, office if m % 2 else hall))
+    ]
+    store_traces(config, traces)
+    build_dataset(config)
+    return config
 
 
 def open_desk(config: Config, store: TraceStore, reviewer: str = "ann") -> Desk:

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from filter_world import calling, light, make_task, make_trace, make_workspace, store_traces
+from review_world import disagreeing
 
 from distill.config import FilterConfig, RenamesConfig, load_config
 from distill.dataset import DatasetInfo, read_examples, read_info, read_rows
@@ -138,19 +139,7 @@ def test_rows_weigh_as_much_as_their_share(tmp_path):
 
 
 def test_disputed_rows_are_reviewed_first_and_an_approved_one_weighs_in_full(tmp_path):
-    tasks = [make_task(f"o{n}", f"{OPEN.turns[0].content}, {n}", None) for n in range(12)]
-    config = make_workspace(tmp_path, tasks, "review: {sample: 8, disputed: 3}\n")
-    now = load_toolset(config.toolset_dir).toolset.hash
-    deeds = {n: (HALL, HALL, OFFICE) if n % 2 else (HALL, HALL, HALL) for n in range(12)}
-    store_traces(
-        config,
-        [
-            make_trace(t, now, [[step], f"Done {n}."], key=f"{t.id}/{n}", sample=n, changes={})
-            for m, t in enumerate(tasks)
-            for n, step in enumerate(deeds[m])
-        ],
-    )
-    build_dataset(config)
+    config = disagreeing(tmp_path)
     with TraceStore.open(config.store_url) as store:
         desk = Desk(config, store, "ann", judge_for(config))
         assert [row.disputed for row in desk.rows[:4]] == [True, True, True, False]

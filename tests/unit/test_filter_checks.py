@@ -42,6 +42,7 @@ TOOLS = ToolSet(
 )
 HALL = ("set_light", {"room": "hall", "percent": 30})
 READ = ("get_light", {"room": "hall"})
+READ_OFFICE = ("get_light", {"room": "office"})
 TASK = make_task("t", "Dim the hall", calling(light("hall", 30)), end_state={"/levels/hall": 30})
 SAYS_BUSY = make_task(
     "b",
@@ -73,11 +74,26 @@ def changed(one, at, message):
     return one.model_copy(update={"messages": tuple(messages)})
 
 
+def returning(one, content):
+    """The trace with what `get_light` returned."""
+    messages = (
+        m.model_copy(update={"content": content}) if getattr(m, "name", "") == "get_light" else m
+        for m in one.messages
+    )
+    return one.model_copy(update={"messages": tuple(messages)})
+
+
 GOOD = trace([[HALL], "Done."])
 
 KEPT = {
     "right": GOOD,
     "retried after a failure": trace([[(*HALL, "busy")], [HALL], "Done."]),
+    "retried twice": trace([[(*HALL, "busy")], [(*HALL, "busy")], [HALL], "Done."]),
+    "as many calls as the task expects": trace(
+        [[HALL], [HALL], [HALL], "Done."],
+        task=make_task("l", "Blink", calling(*[light("hall", 30)] * 3)),
+        changes=None,
+    ),
     "a failure reported": trace([[(*HALL, "offline")], "I could not reach the hall."]),
     "a failure reported in its own words": trace(
         [[(*HALL, "Keine Verbindung")], "Die Verbindung ..."]
@@ -89,6 +105,20 @@ KEPT = {
         [[(*HALL, "offline")], "De lamp is bezet."], task=SAYS_BUSY
     ),
     "no expectation": trace([[READ], [HALL], [READ], "Done."], task=OPEN),
+    "read again after a call that may have changed it": returning(
+        trace([[READ], [HALL], [READ], "It is at 30%."], task=OPEN), '{"percent": 30}'
+    ),
+    "something else is read in between": returning(
+        trace([[READ], [READ_OFFICE], [HALL], "Hall 73%, office 73%."], task=OPEN),
+        '{"percent": 73}',
+    ),
+    "a result that the answer uses": returning(
+        trace([[READ_OFFICE], [HALL], "The other one is at 73%."], task=OPEN), '{"percent": 73}'
+    ),
+    "a result that a later call uses": returning(
+        trace([[READ_OFFICE], [HALL], "Done."], task=OPEN), '{"percent": 30}'
+    ),
+    "nothing found": returning(trace([[READ_OFFICE], [HALL], "Done."], task=OPEN), "[]"),
 }
 
 DROPPED = {
@@ -170,6 +200,16 @@ DROPPED = {
         "execution/repeated_call",
         "get_light",
     ),
+    "what was read before": (
+        trace([[READ], [READ_OFFICE], [READ], "It is 30, the office is dark."], task=OPEN),
+        "execution/known_result",
+        "get_light read again",
+    ),
+    "what nobody asked for": (
+        returning(trace([[READ_OFFICE], [HALL], "Done."], task=OPEN), '{"percent": 73}'),
+        "execution/unused_result",
+        'nobody asked for {"percent": 73}',
+    ),
     "a result of another tool": (
         changed(GOOD, 3, GOOD.messages[3].model_copy(update={"name": "get_light"})),
         "execution/foreign_result",
@@ -179,6 +219,11 @@ DROPPED = {
         trace([[(*READ, "busy")], [(*READ, "busy")], [(*READ, "busy")], "That failed."], task=OPEN),
         "execution/loop",
         "get_light again and again",
+    ),
+    "retried over and over though the task says what is right": (
+        trace([[(*HALL, "busy")], [(*HALL, "busy")], [(*HALL, "busy")], [HALL], "Done."]),
+        "execution/loop",
+        "set_light again and again",
     ),
     "an invented value": (
         trace([[("set_light", {"room": "hall", "percent": 37})], "Done."], task=OPEN),

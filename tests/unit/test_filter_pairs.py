@@ -114,6 +114,27 @@ def test_a_failed_episode_is_paired_with_the_expected_calls():
     assert wrong.pair.rejected.tool_calls[0].parsed()["room"] == "office"
 
 
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        ([("dim", {"room": "hall"}, "unknown tool")], "unknown_tool"),
+        ('<tool_call>{"name": "set_light"}</tool_call>', "unparsed_call"),
+    ],
+)
+def test_an_invented_tool_and_a_call_as_text_are_real_mistakes(step, kind):
+    judgement = judged([step, "Done."] if isinstance(step, list) else [step])
+    wrong = wrong_answer(judgement.whole, judgement.failure, "student")
+    assert (wrong.kind, wrong.pair.kind, wrong.pair.by) == (kind, kind, "student")
+    assert wrong.pair.chosen.tool_calls[0].parsed() == HALL[1]
+
+
+def test_nothing_of_a_trace_with_a_key_goes_into_a_pair():
+    key = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
+    judgement = judged([[("set_light", {"room": "office", "percent": 30})], f"Done with {key}."])
+    assert judgement.failure.stage == "expectation"
+    assert wrong_answer(judgement.whole, judgement.failure) is None
+
+
 def test_free_text_and_unreadable_calls_give_no_pair():
     free = ExpectedCall(name="set_light", arguments={"room": "hall"}, free=("percent",))
     task = make_task("f", "Dim", Expectation(action="call", calls=(free,)))

@@ -13,7 +13,7 @@ Checks see one trace at a time; what needs its neighbours (agreement, duplicates
 """
 
 # The order of these imports is the order in which the checks run.
-from distill.filter.checks import belonging, format, execution, expectation  # isort: skip
+from distill.filter.checks import belonging, format, execution, pointless, expectation  # isort: skip
 from distill.filter.checks import grounding, privacy  # isort: skip
 from distill.filter.checks.base import CHECKS, FORMAT, Check, Finding, check
 
@@ -28,5 +28,6 @@ __all__ = [
     "expectation",
     "format",
     "grounding",
+    "pointless",
     "privacy",
 ]

@@ -104,15 +104,17 @@ def _value(result: ToolMessage) -> Json:
 
 @check("execution")
 def no_loop(subject: Subject) -> Iterator[Finding]:
-    """No call is made three times with the same result; judged as `no_repetition` is."""
+    """No call is made three times with the same result, unless the task expects so many."""
     for window, turn in zip(subject.windows, subject.trace.task.turns, strict=False):
+        expected = turn.expectation.calls if turn.expectation else ()
+        wanted = Counter(call.name for call in expected)
         made: Counter[str] = Counter()
-        for index, call in subject.calls if turn.expectation is None else ():
+        for index, call in subject.calls:
             result = subject.results.get((index, call.id))
             if index in window and result is not None:
                 same = canonical_json([call.name, call.arguments, result.content])
                 made[same] += 1
-                if made[same] == LOOP:
+                if made[same] == max(LOOP, wanted[call.name] + 1):
                     yield Finding("loop", f"{call.name} again and again, to no effect", index)
 
 
