@@ -222,16 +222,14 @@ def missing_call(spot: Spot) -> Trace | None:
     if len([call for call in spot.trace.calls]) < 2:
         return None
     spoilt = spot.changed(None)
+    answer = spoilt.messages[spot.message]
+    assert isinstance(answer, AssistantMessage)
     messages = [
         m
-        for m in spoilt.messages
+        for n, m in enumerate(spoilt.messages)
         if not (isinstance(m, ToolMessage) and m.tool_call_id == spot.call.id)
-        and not (isinstance(m, AssistantMessage) and not m.tool_calls and not m.content)
+        and not (n == spot.message and not answer.tool_calls)
     ]
-    index = spot.message
-    answer = messages[index]
-    if isinstance(answer, AssistantMessage) and not answer.tool_calls:
-        del messages[index]
     return spoilt.model_copy(update={"messages": tuple(messages)})
 
 

@@ -34,7 +34,10 @@ class Frozen(BaseModel):
 
 def canonical_json(value: Json) -> str:
     """Serialise `value` the one way that hashes and comparisons use (sorted keys, no spaces)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(value: Json) -> str:

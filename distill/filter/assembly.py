@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from distill.audit import Found
 from distill.config import FilterConfig
@@ -27,6 +28,8 @@ from distill.traces.reviews import Decision as Ruling
 from distill.types import Task, Verdict, digest
 
 DROPPED = "dropped"
+TOGETHER = 200
+"""Traces pickled as one object: names of fields, tools and kinds are then written once."""
 UNIQUE = Verdict(ok=True, stage="duplicates", code="unique", detail="No earlier trace equals it.")
 """One for all traces: there are as many decisions in memory."""
 
@@ -116,13 +119,15 @@ class Assembly:
         self._heads.close()
         self._bodies.close()
 
-    def take(self, screened: Iterable[Screened]) -> None:
+    def take(self, screened: Iterator[Screened]) -> None:
         """Take in what screening says of every trace."""
-        for one in screened:
-            self.survey.add(one)
-            self.agreement.add(one.task_id, one.signature)
-            pickle.dump(one.packed, self._bodies)
-            pickle.dump(replace(one, task=None, mistake=None, packed=b""), self._heads)
+        while batch := list(islice(screened, TOGETHER)):
+            for one in batch:
+                self.survey.add(one)
+                self.agreement.add(one.task_id, one.signature)
+            heads = [replace(one, task=None, mistake=None, packed=b"") for one in batch]
+            pickle.dump(heads, self._heads)
+            pickle.dump([one.packed for one in batch], self._bodies)
 
     def take_mistakes(self, mistakes: Iterable[tuple[Task, Mistake]]) -> None:
         """Take in wrong answers of a student; those that come first are preferred in pairs."""
@@ -138,9 +143,12 @@ class Assembly:
         """
         self._heads.seek(0)
         self._bodies.seek(0)
-        for _ in range(self.survey.count):
-            one: Screened = pickle.load(self._heads)
-            yield replace(one, packed=pickle.load(self._bodies)) if bodies else one
+        for _ in range(0, self.survey.count, TOGETHER):
+            heads: list[Screened] = pickle.load(self._heads)
+            if bodies:
+                packed = pickle.load(self._bodies)
+                heads = [replace(o, packed=p) for o, p in zip(heads, packed, strict=True)]
+            yield from heads
 
     @property
     def asked(self) -> list[Task]:

@@ -60,7 +60,7 @@ def found_in(trace: Trace, kinds: frozenset[str]) -> list[tuple[int, Found]]:
         (index, found)
         for index, message in enumerate(trace.messages)
         for text in _texts(message)
-        for found in scan(text)
+        for found in _scan(text, kinds)
         if found.kind in kinds
     ]
 
@@ -77,9 +77,11 @@ def masked(trace: Trace, kinds: frozenset[str]) -> Trace:
 
 
 @lru_cache(maxsize=8192)
-def scan(text: str) -> tuple[Found, ...]:
-    """Return what a text holds, in the order of the kinds."""
-    return tuple(dict.fromkeys([*_secrets(text), *_personal(text)]))
+def _scan(text: str, kinds: frozenset[str]) -> tuple[Found, ...]:
+    """Return what a text holds, in the order of the kinds; looks for no more than is asked for."""
+    secrets = _secrets(text) if SECRET in kinds else ()
+    personal = _personal(text) if not kinds.isdisjoint(PERSONAL) else ()
+    return tuple(dict.fromkeys([*secrets, *personal]))
 
 
 def stand_in(found: Found) -> str:
@@ -104,8 +106,9 @@ def _like(sign: str, digits: Iterator[str], letters: Iterator[str]) -> str:
 def _secrets(text: str) -> Iterator[Found]:
     yield from (Found(SECRET, block) for block in _KEY_BLOCK.findall(text))
     for pattern in _patterns():
-        found = (match.group() for match in pattern.finditer(text))
-        yield from (Found(SECRET, value) for value in found if "PRIVATE KEY" not in value)
+        for match in pattern.finditer(text):
+            if "PRIVATE KEY" not in match.group():
+                yield Found(SECRET, match.group())
 
 
 def _personal(text: str) -> Iterator[Found]:

@@ -55,13 +55,13 @@ def validate_arguments(tool: Tool, arguments: dict[str, Json]) -> str | None:
 
 def violation(schema: Json, value: Json) -> str | None:
     """Return what a schema has against a value, as a short sentence; None when it is valid."""
-    error = best_match(_compiled(canonical_json(schema)).iter_errors(value))
+    error = best_match(_validator(schema).iter_errors(value))
     return None if error is None else _sentence(error)
 
 
 def violations(tool: Tool, arguments: dict[str, Json]) -> list[Violation]:
     """Return what the schema has against the arguments: one for each place, in their order."""
-    errors = list(_validator(tool).iter_errors(arguments))
+    errors = list(_validator(tool.parameters).iter_errors(arguments))
     errors.sort(
         key=lambda error: error.validator == "type"
     )  # says most, so it comes last and stays
@@ -87,9 +87,8 @@ def schema_fault(schema: Json) -> str | None:
     return None
 
 
-def _validator(tool: Tool) -> Draft202012Validator:
-    """Return the validator of a tool; the same object is not serialised again to look it up."""
-    schema = tool.parameters
+def _validator(schema: Json) -> Draft202012Validator:
+    """Return the validator of a schema; the same object is not serialised again to look it up."""
     known = _by_identity.get(id(schema))
     if known is not None and known[0] is schema:
         return known[1]
@@ -100,7 +99,7 @@ def _validator(tool: Tool) -> Draft202012Validator:
     return validator
 
 
-_by_identity: dict[int, tuple[dict[str, Json], Draft202012Validator]] = {}
+_by_identity: dict[int, tuple[Json, Draft202012Validator]] = {}
 """Identity of a schema -> the schema, which keeps the identity its own, and its validator."""
 
 
