@@ -2,19 +2,21 @@
 
     python benchmarks/bfcl_http.py                            # against a server that answers gold
     python benchmarks/bfcl_http.py --endpoint URL --model M   # against any server
-    python benchmarks/bfcl_http.py --endpoint http://127.0.0.1:8791/v1 --model student --limit 12
+    python benchmarks/bfcl_http.py --endpoint http://127.0.0.1:8791/v1 --model student --limit 8
 
-The gold server speaks Chat Completions and answers with the first accepted values. Through the
-real SDK client, the tool schemas, the live back ends and the judges, every entry must then be
-right but those that cannot be: gold that its own schema refuses, and entries that ask the same
-question with the same tools as another one and expect something else.
+The gold server speaks Chat Completions and answers with accepted values. Through the real SDK
+client, the tool schemas, the live back ends and the judges, every entry must then be right but
+those that cannot be: gold that its own schema refuses.
 
-Against a real server it shows that every question reaches it and comes back to be judged; a
-question whose tools do not fit the model's context is counted as unanswered, with the server's
-words. Silent turns (no call can be right yet) are counted beside the score: in how many of them the
-model called, and in how many it changed something.
+Against a real server it shows that every question reaches it and comes back to be judged. `--limit`
+takes a sample of every category, the same one every time. A question that the model's context does
+not hold is counted as too long, a dialogue that grew beyond it as wrong (and as outgrown), every
+other refusal as unanswered: the columns add up to the sample. Silent turns (no call can be right
+yet) are counted beside the score: in how many of them the model called, and in how many it changed
+something.
 
-The last line is JSON: {"questions": ..., "right": ..., "unanswered": ..., "parts": {...},
+The last line is JSON: {"questions": ..., "right": ..., "too_long": ..., "unanswered": ...,
+"parts": {category: {"of", "sample", "answered", "right", "too_long", "outgrown", "unanswered"}},
 "silent": {category: {"turns", "called", "acted"}}, "wrong": [...]}.
 """
 
@@ -34,13 +36,14 @@ from typing import Any
 from distill.config import Config, TeacherConfig
 from distill.evaluate.candidates import Candidate
 from distill.evaluate.suites import bfcl
-from distill.evaluate.suites.bfcl_data import AST, MULTI_TURN, RELEVANCE, right_calls, version
-from distill.evaluate.suites.bfcl_dialogue import Dialogue
-from distill.evaluate.suites.questions import QuestionRun
+from distill.evaluate.suites.bfcl_data import AST, MULTI_TURN, RELEVANCE, right_calls, rows, version
+from distill.evaluate.suites.bfcl_dialogue import OUTGREW, Dialogue
+from distill.evaluate.suites.questions import Judged, QuestionRun
 from distill.matching.bfcl import Call
 from distill.types import Message, digest
 
 CATEGORIES = (*AST, *RELEVANCE, *MULTI_TURN)
+COLUMNS = ("of", "sample", "answered", "right", "too_long", "outgrown", "unanswered")
 
 
 def main() -> None:
@@ -53,46 +56,61 @@ def main() -> None:
     arguments = parser.parse_args()
     gold = GoldServer() if arguments.endpoint is None else None
     endpoint = arguments.endpoint or gold.url
-    parts: dict[str, tuple[int, int]] = {}
+    parts: dict[str, dict[str, int]] = {}
     silent: dict[str, dict[str, int]] = {}
     wrong: list[str] = []
-    refused: list[str] = []
-    unanswered = 0
-    print(f"{'category':28}{'questions':>10}{'right':>8}{'unanswered':>12}  silent turns")
+    gaps: list[str] = []
+    print(f"{'category':26}" + "".join(f"{column:>11}" for column in COLUMNS) + "  silent turns")
     for category in arguments.categories.split(","):
         # The gold server is told the category by the name of the model.
         model = arguments.model if arguments.endpoint else category
         run = asked(category, model, endpoint, arguments.limit, arguments.max_tokens)
         judged = run._judge(run.models[0])
-        right = sum(one.verdict.ok for one in judged)
-        parts[category] = (right, len(judged))
-        missing = len(run.questions) - len(judged)
-        unanswered += missing
-        refused += [f"{category}: {why}" for why in run.gaps.values()]
+        parts[category] = row = counted(run, judged)
+        gaps += [f"{category}: {why}" for why in run.gaps.values()]
         wrong += [f"{one.id}: {one.verdict.detail}" for one in judged if not one.verdict.ok]
         violations = ""
         if turns := [turn for one in judged for turn in one.silent]:
             called, acted = sum(t.called for t in turns), sum(t.acted for t in turns)
             silent[category] = {"turns": len(turns), "called": called, "acted": acted}
             violations = f"  {len(turns)}: called in {called}, changed something in {acted}"
-        print(f"{category:28}{len(judged):10}{right:8}{missing:12}{violations}", flush=True)
+        figures = "".join(f"{row[column]:11}" for column in COLUMNS)
+        print(f"{category:26}{figures}{violations}", flush=True)
     if gold is not None:
         print("\nnot right:", *wrong, sep="\n  ")
         gold.close()
-    print(*(["\nnot answered:"] if refused else []), *refused, sep="\n  ")
+    print(*(["\nnot answered:"] if gaps else []), *gaps, sep="\n  ")
+    total = {column: sum(row[column] for row in parts.values()) for column in COLUMNS}
     print(
         json.dumps(
             {
-                "questions": sum(n for _, n in parts.values()),
-                "right": sum(right for right, _ in parts.values()),
-                "unanswered": unanswered,
+                "questions": total["sample"],
+                "right": total["right"],
+                "too_long": total["too_long"],
+                "outgrown": total["outgrown"],
+                "unanswered": total["unanswered"],
                 "parts": parts,
                 "silent": silent,
                 "wrong": [line.split(":")[0] for line in wrong] if gold else len(wrong),
+                "max_tokens": arguments.max_tokens,
                 "bfcl_eval": version(),
             }
         )
     )
+
+
+def counted(run: QuestionRun, judged: Sequence[Judged]) -> dict[str, int]:
+    """Return what became of each question of a category's sample."""
+    too_long = sum(run.too_long.values())
+    return {
+        "of": len(rows(run.questions[0].part)),
+        "sample": len(run.questions),
+        "answered": len(judged),
+        "right": sum(one.verdict.ok for one in judged),
+        "too_long": too_long,
+        "outgrown": sum(one.verdict.detail == OUTGREW for one in judged),
+        "unanswered": len(run.questions) - len(judged) - too_long,
+    }
 
 
 def asked(

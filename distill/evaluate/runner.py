@@ -238,8 +238,8 @@ class Evaluation:
             self._tell(candidate, progress)
 
         owed = self.owed(candidate)
-        reason = await ask_all(owed, model, self.config.eval.concurrency, answer)
-        self._note_gap(candidate, reason)
+        left = await ask_all(owed, model, self.config.eval.concurrency, answer)
+        self._note_gap(candidate, left.reason)
 
     def _keep(self, candidate: Candidate, case: Task, trace: Trace, trial: int = 0) -> None:
         key = self._key(candidate, case, trial)

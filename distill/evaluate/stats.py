@@ -94,9 +94,11 @@ def clustered_wilson(clusters: Sequence[tuple[int, int]]) -> Interval:
 
     Wilson's interval at the effective number of cases (Korn and Graubard, Survey Methodology 24,
     1998, pp. 193-201): the number over the design effect, which is the variance found between
-    clusters over that of as many independent cases, and less for few clusters. Never more than the
-    cases there are. Where all cases are right or all are wrong, nothing shows how far those of a
-    cluster go together; each cluster then counts as one case.
+    clusters over that of as many independent cases, and less for few clusters. How well that
+    variance is known depends on how evenly the clusters contribute to it (Satterthwaite): where
+    nearly all are right, the few that are not decide alone. Never more than the cases there are.
+    Where all cases are right or all are wrong, nothing shows how far those of a cluster go
+    together; each cluster then counts as one case.
 
     Args:
         clusters: Per cluster: right cases, cases.
@@ -108,10 +110,23 @@ def clustered_wilson(clusters: Sequence[tuple[int, int]]) -> Interval:
     share = right / n
     if share in (0, 1):
         return wilson(share * m, m)
-    between = sum((hits - share * size) ** 2 for hits, size in clusters) * m / (m - 1)
+    squares = [(hits - share * size) ** 2 for hits, size in clusters]
+    between = sum(squares) * m / (m - 1)
     effective = n * share * (1 - share) * n / between if between else n
-    effective = min(n, effective * (Z95 / _student_t95(m - 1)) ** 2)
+    effective = min(n, effective * (Z95 / _student_t95(_degrees(squares))) ** 2)
     return wilson(share * effective, effective)
+
+
+def _degrees(squares: Sequence[float]) -> float:
+    """Return the degrees of freedom of a variance that is the mean of these squares.
+
+    Satterthwaite's (Biometrics Bulletin 2, 1946, pp. 110-114): twice the square of its mean over
+    its variance. That is their number for squares of normal numbers, and less when few of them are
+    most of the sum; one is lost to the mean they were taken from.
+    """
+    m, total = len(squares), sum(squares)
+    spread = m * sum(square * square for square in squares) / total**2 - 1 if total else 0.0
+    return max(1.0, min(m - 1, 2 * m / spread if spread else m - 1))
 
 
 class Clustered(NamedTuple):
@@ -192,9 +207,9 @@ def _flipped(sizes: Sequence[float], signs: int) -> float:
     return abs(math.fsum(s if signs >> n & 1 else -s for n, s in enumerate(sizes)))
 
 
-def _student_t95(degrees: int) -> float:
+def _student_t95(degrees: float) -> float:
     """Return the two-sided 95% quantile of Student's t (Cornish-Fisher, good to 0.01 from 3 on)."""
-    z, n = Z95, float(degrees)
+    z, n = Z95, degrees
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384

@@ -184,6 +184,19 @@ def failure_of(status: int, codes: Collection[str | None], message: str = "") ->
     return Failure.BAD_REQUEST
 
 
+TOO_LONG = (
+    "maximum context length",  # vLLM, OpenAI
+    "context window",
+    "prompt is too long",  # Anthropic
+)
+"""What endpoints say of a conversation that is longer than the model's context."""
+
+
+def outgrew_context(message: str) -> bool:
+    """Whether a request was refused for its length, by the words of the refusal."""
+    return any(words in message for words in TOO_LONG)
+
+
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that `retry-after-ms` or `retry-after` (seconds or a date) ask for."""
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):

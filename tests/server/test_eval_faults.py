@@ -30,6 +30,10 @@ from tests.unit.evaluate_world import lamp, no_tool, workspace
 RIGHT = {"room": "hall", "level": 30}
 TEXT = '<tool_call>\n{"name": "set_lamp", "arguments": {"room": "hall"}}\n</tool_call>'
 
+TOO_LONG = json.dumps(
+    {"error": {"message": "This model's maximum context length is 4096 tokens. However, ..."}}
+).encode()
+
 
 def body(message: dict[str, Any], finish: str) -> bytes:
     choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": finish}
@@ -54,6 +58,8 @@ def play(fault: str, model: str, asked: dict[str, Any]) -> tuple[int, bytes]:
         return 200, b'{"id": "x", "object": "chat.completion", "choices": []}'
     if fault == "no model":
         return 404, b'{"error": {"message": "The model does not exist."}}'
+    if fault == "too long" and "lamp-5" not in str(asked["messages"]):
+        return 400, TOO_LONG
     if fault == "some" and any(f"lamp-{n}" in asked["messages"][-1]["content"] for n in (2, 4)):
         return 500, b'{"error": {"message": "engine died"}}'
     if fault == "malformed" and model == "student":
@@ -144,6 +150,15 @@ async def test_an_endpoint_that_cannot_answer_has_no_score(tmp_path, fault, name
     assert named in report.gaps["student"]
     assert report.decision.action == "undecided"
     assert not next(check for check in report.gate if check.name == "complete").ok
+
+
+async def test_cases_longer_than_the_context_are_counted_apart_and_stop_nothing(tmp_path):
+    report = await evaluated(tmp_path, "too long")
+    assert not report.complete, "never silently dropped"
+    gap = "6 of 7 cases without an answer: 6 longer than the model's context ("
+    assert report.gaps["student"].startswith(gap)
+    assert "4096 tokens" in report.gaps["student"]
+    assert report.models["student"].call_accuracy.n == 1, "what fits was asked all the same"
 
 
 async def test_a_slow_endpoint_has_no_score_either(tmp_path, monkeypatch):

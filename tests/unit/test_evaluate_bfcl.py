@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from importlib.util import find_spec
 
 import pytest
 
+from distill.evaluate.suites.bfcl_dialogue import OUTGREW, STEPS
 from distill.evaluate.suites.questions import Judged, suite_report
-from distill.types import AssistantMessage, ToolCall, ToolMessage
+from distill.types import AssistantMessage, ToolCall, ToolMessage, UserMessage
 
 pytestmark = pytest.mark.skipif(find_spec("bfcl_eval") is None, reason="bfcl-eval is missing")
 
@@ -61,3 +63,28 @@ def test_violations_are_counted_by_part_and_model(entry):
     base, student = report.silent["miss"]["base"], report.silent["miss"]["student"]
     assert (base.called.value, base.acted.value, base.called.n) == (0.5, 0.5, 2)
     assert (student.called.value, student.acted.value) == (0.5, 0.0)
+
+
+def test_a_dialogue_beyond_the_context_and_one_without_end_are_told_apart(entry):
+    """Both are wrong; what was answered before counts for the silent turns."""
+    whole = play(entry, [])
+    start = next(n for n, message in enumerate(whole) if message.content == "Done.") + 1
+    refused = [*whole[:start], UserMessage(content="Go on."), UserMessage(content="")]
+    assert entry.judge(refused).detail == OUTGREW
+    steps = [m for m in whole if not isinstance(m, UserMessage)][:2] * (STEPS + 1)
+    endless = [*whole[:1], *steps, UserMessage(content="")]
+    assert entry.judge(endless).detail == "called without end"
+    assert entry.silent_turns(endless) == ()
+    silent_first = entry.written[0] == []
+    assert len(entry.silent_turns(refused)) == silent_first
+
+
+def test_the_gold_leaves_out_what_its_schema_lacks():
+    """The one entry whose gold knows an argument that the question's tool has not."""
+    from distill.evaluate.suites.bfcl import single_turn
+    from distill.evaluate.suites.bfcl_data import right_calls
+
+    odd = next(e for e in single_turn("parallel_multiple") if e.id == "parallel_multiple_12")
+    for seed in range(9):
+        calls = right_calls(odd.raw, odd.right, random.Random(seed))
+        assert "permeability" not in calls[1]["calculate_voltage_difference"]

@@ -9,6 +9,7 @@ import pytest
 
 from distill.evaluate.runner import widths_to_try
 from distill.evaluate.stats import (
+    _degrees,
     bootstrap,
     clustered,
     clustered_wilson,
@@ -39,6 +40,18 @@ def test_a_share_is_worth_the_cases_its_families_are():
     mixed = [(2, 4), (3, 4), (2, 4), (3, 4), (2, 4)] * 5
     assert clustered_wilson(mixed) == wilson(60, 100), "never more than the cases there are"
     assert clustered_wilson([(1, 1), (0, 1), (1, 1)]) == wilson(2, 3), "every case its own"
+
+
+def test_few_families_deciding_alone_widen_the_interval():
+    """As much is known of 2 families that failed among 60 as those 2 tell, not as 60 would."""
+    even = [(3, 4)] * 60 + [(4, 4)] * 30
+    uneven = [(4, 4)] * 88 + [(0, 30)] * 2
+    assert clustered_wilson(even) == wilson(300, 360), "spread over many: worth every case"
+    assert _degrees([1.0] * 60 + [0.0] * 30) == 89
+    assert _degrees([1.0] * 2 + [0.0] * 88) == pytest.approx(2 * 90 / 44)
+    assert _degrees([0.0] * 9) == 8
+    low, high = clustered_wilson(uneven)
+    assert high - low > 0.3
 
 
 def test_families_that_all_did_the_same_count_once_each():

@@ -101,15 +101,18 @@ def right_calls(
 ) -> list[Call]:
     """Return calls that are right by the gold of an entry, drawn among its alternatives.
 
-    An entry whose gold accepts nothing for an argument gets null there, which is never right.
+    An entry whose gold accepts nothing for an argument gets null there, which is never right. One
+    that its tool's schema lacks is left out where that is right (parallel_multiple_12).
     """
     required = {tool["name"]: tool["parameters"]["required"] for tool in tools}
+    known = {tool["name"]: tool["parameters"]["properties"] for tool in tools}
     calls: list[Call] = []
     for wanted in right:
         ((name, accepted),) = wanted.items()
         drawn = {
             argument: _draw(_given(values) if argument in required.get(name, ()) else values, rng)
             for argument, values in accepted.items()
+            if argument in known.get(name, accepted) or "" not in values
         }
         given = {argument: value for argument, value in drawn.items() if value is not _LEFT_OUT}
         calls.append({name if dots else name.replace(".", "_"): given})

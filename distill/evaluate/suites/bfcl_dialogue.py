@@ -41,6 +41,8 @@ from distill.types import (
 
 STEPS = 20
 """Most calls in a row before the user has to be answered; one more fails the entry."""
+OUTGREW = "the conversation outgrew the model's context"
+"""What is said of an entry that the endpoint refused to go on with."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class Dialogue(Question):
         """Replay the model's calls beside the gold ones."""
         steps = _steps(messages)
         if len(steps) < len(self.questions):
-            return verdict(STAGE, Code.INCOMPLETE, "called without end")
+            endless = len(_spoken(messages[:-1])[-1]) > STEPS
+            why = "called without end" if endless else OUTGREW
+            return verdict(STAGE, Code.INCOMPLETE, why)
         return judge_turns(self, steps)
 
     def silent_turns(self, messages: Sequence[Message]) -> tuple[SilentTurn, ...]:
@@ -215,6 +219,13 @@ def _steps(messages: Sequence[Message]) -> list[list[list[Call]]]:
 
 def _turns(messages: Sequence[Message]) -> list[list[AssistantMessage]]:
     """Return the answers of each user turn that was answered in the end."""
+    if isinstance(messages[-1], UserMessage):  # given up
+        return _spoken(messages[:-1])[:-1]
+    return _spoken(messages)
+
+
+def _spoken(messages: Sequence[Message]) -> list[list[AssistantMessage]]:
+    """Return what the model said in each user turn; several messages of a user are one turn."""
     turns: list[list[AssistantMessage]] = []
     for n, message in enumerate(messages):
         if isinstance(message, UserMessage):
@@ -222,8 +233,7 @@ def _turns(messages: Sequence[Message]) -> list[list[AssistantMessage]]:
                 turns.append([])
         elif isinstance(message, AssistantMessage):
             turns[-1].append(message)
-    gave_up = isinstance(messages[-1], UserMessage)
-    return turns[:-2] if gave_up else turns
+    return turns
 
 
 # --- the official code ------------------------------------------------------------------------

@@ -85,7 +85,8 @@ class Paraphrases:
             progress("paraphrases", len(owed) - len(self.owed(cases)), len(owed))
 
         try:
-            self.reason = await ask_all(owed, model, self.config.eval.concurrency, answer)
+            left = await ask_all(owed, model, self.config.eval.concurrency, answer)
+            self.reason = left.reason
         finally:
             await model.close()
 

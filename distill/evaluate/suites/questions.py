@@ -12,7 +12,7 @@ from typing import NamedTuple
 from distill.config import Config
 from distill.errors import ConfigError
 from distill.evaluate.answers import AnswerFile, SuiteAnswer
-from distill.evaluate.asking import ask_all
+from distill.evaluate.asking import Left, ask_all
 from distill.evaluate.candidates import Candidate
 from distill.evaluate.comparison import Pair, compare_pairs
 from distill.evaluate.metrics import clustered_share
@@ -38,7 +38,12 @@ class Judged(NamedTuple):
 
 
 class QuestionRun:
-    """The questions of a suite and the models that answer them."""
+    """The questions of a suite and the models that answer them.
+
+    Attributes:
+        gaps: Model -> why questions of it have no answer; filled by `ask`.
+        too_long: Model -> questions among them that its context does not hold.
+    """
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class QuestionRun:
             [q for q in every if not parts or q.part in parts], config.eval.limit
         )
         self.gaps: dict[str, str] = {}
+        self.too_long: dict[str, int] = {}
         path = config.results_dir / SUITES / f"{suite.name}.jsonl"
         self._file = AnswerFile(path, SuiteAnswer)
 
@@ -83,18 +89,19 @@ class QuestionRun:
             if owed:
                 client = model.connect(endpoint, create_teacher)
                 try:
-                    reason = await self._ask(model, owed, client, progress)
+                    left = await self._ask(model, owed, client, progress)
                 finally:
                     await client.close()
-                if left := self.owed(model):
+                self.too_long[model.name] = left.too_long
+                if missing := self.owed(model):
                     self.gaps[model.name] = (
-                        f"{len(left)} of {len(self.questions)} questions without an answer: "
-                        f"{reason}"
+                        f"{len(missing)} of {len(self.questions)} questions without an answer: "
+                        f"{left.reason}"
                     )
 
     async def _ask(
         self, model: Candidate, owed: Sequence[Question], client: Teacher, progress: Progress
-    ) -> str:
+    ) -> Left:
         async def answer(question: Question, paced: Teacher) -> None:
             reply = await question.play(paced)
             self._file.add(
