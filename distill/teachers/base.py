@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from distill.config import TeacherConfig
 from distill.errors import ConfigError, DistillError
+from distill.teachers.allowance import Allowance
 from distill.types import Json, Message, Tool, Turn
 
 
@@ -77,7 +78,9 @@ class Teacher(ABC):
     account: tuple[str, ...] = ()
     """What a rate limit is shared by: provider, endpoint, key, model class; empty: nothing is."""
     requests_per_minute: float | None = None
-    """The account's limit, where it is known."""
+    """The account's limit, where the config names it."""
+    allowance: Allowance | None = None
+    """What the last answer said of the account's limit."""
 
     @property
     def name(self) -> str:

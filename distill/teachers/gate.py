@@ -3,7 +3,8 @@
 One `Gate` stands before each (provider, account, model class) of this process. As long as nothing
 is refused it only counts slots: every answer adds one while most of them are used, which doubles
 them with each round. From the first refusal on they grow by half after such a round. Limits are on
-rates, though: from the first refusal on the gate keeps a rate as well.
+rates, though: the gate keeps a rate as well, which answers tell it or it finds, from the first
+refusal on.
 
     refusal   nobody sends before the instant it names (Retry-After) or, when it names none, before
               a pause that grows as long as nothing gets through
@@ -28,6 +29,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from distill.teachers.allowance import Allowance
+
 START_SLOTS = 20
 GROWTH = 0.04
 """Share of the rate that is added, times the square of the seconds without a refusal."""
@@ -39,6 +42,8 @@ CATCH_UP = 4.0
 """So many times the rate is sent while there is something to catch up."""
 LONGEST_CATCH_UP_S = 60.0
 """The time whose refill is caught up at most: vendors' limits hold a minute's."""
+SPARE = 1
+"""Calls of what a server says is left that are not made: it counts by its own clock."""
 KEPT = 0.5
 """Share of what was still to be caught up that a refusal leaves."""
 LONGEST_COOLDOWN_S = 30.0
@@ -69,7 +74,7 @@ class Gate:
 
     Attributes:
         ceiling: Most calls in flight (`collect.concurrency`).
-        most: Most calls a second (`teacher.limits.requests`); inf: not known.
+        most: Most calls a second, by the config or by what answers say; inf: not known.
         limit: Slots right now; a fraction counts once it is whole.
         in_flight: Calls inside.
         answered_at: When the last answer came, by the event loop's clock; -inf: never.
@@ -77,19 +82,20 @@ class Gate:
 
     def __init__(self, ceiling: int, most: float = math.inf) -> None:
         self.ceiling = ceiling
-        self.most = most
+        self.most = self._configured = most
         self.limit = float(min(START_SLOTS, ceiling))
         self.in_flight = 0
         self.answered_at = -math.inf
         self._opening = True
         self._round = 0
         self._peak = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._not_before = -math.inf
         self._last = -math.inf
         self._stretch: _Stretch | None = None
         self._empty = 0
+        self._sent = 0
         # The rate at the last pause (None: nothing is known), and how often it was measured.
         self._base: float | None = most if math.isfinite(most) else None
         self._measured = 0 if self._base is None else SURE
@@ -107,11 +113,11 @@ class Gate:
         return min(self.most, self._base * growth)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Wait for a slot and hold it; yields the instant at which it was given."""
-        await self._enter()
+    async def slot(self) -> AsyncIterator[tuple[float, int]]:
+        """Wait for a slot and hold it; yields the instant and the number of the call."""
+        number = await self._enter()
         try:
-            yield now()
+            yield now(), number
         finally:
             self.in_flight -= 1
             self._admit()
@@ -130,6 +136,23 @@ class Gate:
         if self._peak >= 0.8 * int(self.limit):
             self.limit = min(float(self.ceiling), 1.5 * self.limit)
         self._round = self._peak = 0
+
+    def told(self, number: int, allowance: Allowance) -> None:
+        """Note what the answer to a call says of the limit: it is kept to from now on.
+
+        What the server says is left may be spent at once, unless the config asks for less, or
+        refusals have shown that another limit is reached before this one.
+
+        Args:
+            number: What `slot` gave: calls that were sent later are not counted in what is left.
+            allowance: What it says.
+        """
+        self.most = min(self._configured, allowance.per_s)
+        if self._base is None:
+            self._base, self._due = self.most, now()
+        left = allowance.left - (self._sent - number) - SPARE
+        if left > 0 and allowance.per_s <= self.rate:
+            self._due = min(self._due, now() - (left - 1) / self.most)
 
     def refused(self, started: float, retry_after_s: float | None) -> None:
         """Note that the call sent at `started` was throttled: everybody pauses.
@@ -157,12 +180,12 @@ class Gate:
 
     # --- waiting ------------------------------------------------------------------------------
 
-    async def _enter(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _enter(self) -> int:
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._admit()
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.in_flight -= 1
@@ -182,7 +205,7 @@ class Gate:
             turn = self._waiting.popleft()
             if not turn.done():
                 self._start()
-                turn.set_result(None)
+                turn.set_result(self._sent)
 
     def _next_at(self) -> float:
         """The instant from which the next call may be sent."""
@@ -201,6 +224,7 @@ class Gate:
     def _start(self) -> None:
         assert self._stretch is not None
         self.in_flight += 1
+        self._sent += 1
         self._stretch.passed += 1
         self._stretch.probes -= 1
         self._last = now()

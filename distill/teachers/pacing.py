@@ -58,9 +58,9 @@ class PacedTeacher(Teacher):
         """
         patience = _Patience(self.gate, self.outage_s)
         for attempt in itertools.count(1):
-            async with self.gate.slot() as started:
+            async with self.gate.slot() as (started, number):
                 try:
-                    turn = await self.teacher.complete(messages, tools)
+                    turn = await self._send(number, messages, tools)
                 except TeacherError as error:
                     error.attempts = attempt
                     if error.failure in (Failure.THROTTLE, Failure.OVERLOAD):
@@ -73,6 +73,14 @@ class PacedTeacher(Teacher):
                     return turn.model_copy(update={"attempts": attempt})
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
+
+    async def _send(self, number: int, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
+        """Send a call once; the gate hears what the answer, or the refusal, says of the limit."""
+        try:
+            return await self.teacher.complete(messages, tools)
+        finally:
+            if self.teacher.allowance is not None:
+                self.gate.told(number, self.teacher.allowance)
 
     async def close(self) -> None:
         """Close the teacher's connections."""

@@ -21,6 +21,7 @@ import httpx2
 
 from distill.config import TeacherConfig
 from distill.errors import ConfigError
+from distill.teachers.allowance import read_allowance
 from distill.teachers.base import (
     Failure,
     Teacher,
@@ -67,6 +68,8 @@ class SdkTeacher(Teacher):
         key = config.api_key_env or ("" if config.base_url else self.key_env)
         self.account = (config.provider, config.base_url or "", key, undated(config.model))
         self.requests_per_minute = config.limits.requests
+        http_client = http_client or self.sdk.DefaultAsyncHttpxClient()
+        http_client.event_hooks["response"].append(self._hear)
         self._client = self.client_type(
             api_key=api_key(config, self.key_env),
             base_url=config.base_url,
@@ -129,6 +132,9 @@ class SdkTeacher(Teacher):
             return turn
         cost = cost_usd(self.model, turn.usage, self.config.price, batch=batch)
         return turn.model_copy(update={"cost_usd": cost})
+
+    async def _hear(self, response: httpx2.Response) -> None:
+        self.allowance = read_allowance(response.headers) or self.allowance
 
     @abstractmethod
     async def _send(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:

@@ -101,14 +101,14 @@ class Mock:
 
 
 @contextmanager
-def serving(server: str = SERVER) -> Iterator[Mock]:
+def serving(server: str = SERVER, *options: str) -> Iterator[Mock]:
     """An `llmock` of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-c", server]
     process = subprocess.Popen(
-        [*command, "serve", "--host", "127.0.0.1", "--port", str(port)],
+        [*command, "serve", "--host", "127.0.0.1", "--port", str(port), *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

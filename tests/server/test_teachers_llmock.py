@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmock_world import SECRET, Mock, run, workspace
+from llmock_world import SECRET, SERVER, Mock, run, serving, workspace
 
 from distill.collect import Status, collect, make_plan
 from distill.config import TeacherConfig, load_config
@@ -153,6 +153,19 @@ async def test_a_port_where_nobody_listens_is_named():
         await nobody.complete(ASKED, ())
     await nobody.close()
     assert caught.value.failure is Failure.TRANSIENT
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_the_gate_knows_the_limit_from_the_first_answer(provider: str):
+    with serving(SERVER, "--rpm", "6000") as limited:
+        config = TeacherConfig(
+            provider=provider, model="claude-haiku-4-5", base_url=limited.base_url(provider)
+        )
+        teacher = paced(create_teacher(config), 8)
+        assert teacher.gate.most == float("inf")
+        await teacher.complete(ASKED, ())
+        assert teacher.gate.most == 100
+        await teacher.close()
 
 
 # --- whole runs --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from collect_world import say
 
 from distill.teachers import Failure, Teacher, TeacherError
+from distill.teachers.allowance import Allowance
 from distill.types import Message, Tool, Turn
 
 T = TypeVar("T")
@@ -59,6 +60,8 @@ class Server(Teacher):
         self.inside = 0
         self.peak = 0
         self.at: list[float] = []
+        self.told: Bucket | None = None
+        """The limit that answers and refusals tell of."""
 
     async def complete(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Turn:
         self.at.append(now())
@@ -68,7 +71,9 @@ class Server(Teacher):
         self.peak = max(self.peak, self.inside)
         try:
             error = self.fault(number)
+            told = self.told and self.told.allowance
             await asyncio.sleep(self.refusal() if error else self.latency())
+            self.allowance = told
             if error:
                 raise error
         finally:
@@ -97,6 +102,10 @@ class Bucket:
         self.tokens, self.at = burst if full else 0.0, 0.0
         self.hints = hints
         self.passed = 0
+
+    @property
+    def allowance(self) -> Allowance:
+        return Allowance(self.rate, int(self.tokens))
 
     def __call__(self, _: int) -> TeacherError | None:
         self.tokens = min(self.burst, self.tokens + (now() - self.at) * self.rate)

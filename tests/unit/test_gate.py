@@ -227,6 +227,47 @@ def test_a_known_limit_holds_after_a_pause_too():
     virtually(main)
 
 
+# --- a limit that answers tell of --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("latency", [quick, usual, slow])
+@pytest.mark.parametrize(("rate", "burst"), [(2, 120), (10, 600)])
+def test_a_limit_that_is_told_is_used_up_without_a_refusal(latency, rate: float, burst: float):
+    count = round(burst + 180 * rate)
+
+    async def main() -> None:
+        server = Server(Bucket(rate, burst), latency)
+        server.told = server.fault
+        turns = await ask_all(paced(server, 128), count, 128)
+        assert len(turns) == server.calls == count
+        assert now() <= 180 / 0.98 + (8 if latency is slow else 0)
+
+    virtually(main)
+
+
+def test_a_limit_of_the_config_that_is_less_is_kept_to():
+    async def main() -> None:
+        server = Server(Bucket(10, 10), quick)
+        server.told = server.fault
+        server.requests_per_minute = 120
+        await ask_all(paced(server, 64), 120, 64)
+        assert 59 <= now() <= 60
+
+    virtually(main)
+
+
+def test_another_limit_than_the_one_that_is_told_is_found():
+    async def main() -> None:
+        server = Server(Bucket(1, 60), quick)
+        server.told = Bucket(20, 1200)
+        turns = await ask_all(paced(server, 128), 240, 128)
+        assert len(turns) == 240
+        assert now() <= 180 / 0.98
+        assert server.calls <= 240 + 128
+
+    virtually(main)
+
+
 # --- bursts ------------------------------------------------------------------------------------
 
 
@@ -261,15 +302,17 @@ class Stormy(Server):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("rpm", [120, 600])
 @pytest.mark.parametrize(
     ("latency", "refusal", "tail"), [(quick, quick, 0), (usual, usual, 0.5), (slow, quick, 5)]
 )
 def test_bursts_of_faults_cost_neither_calls_nor_time(
-    rpm: int, latency, refusal, tail: float, seed: int
+    rpm: int, told: bool, latency, refusal, tail: float, seed: int
 ):
     async def main() -> None:
         server = Stormy(rpm, latency, refusal)
+        server.told = server.quota if told else None
         storm = asyncio.create_task(server.storm())
         turns = await ask_all(paced(server, 64), rpm, 64)
         storm.cancel()
