@@ -105,7 +105,8 @@ class Rehearsal:
             progress(len(self.tasks) - self.owed, len(self.tasks))
 
         try:
-            self.gap = await ask_all(owed, model, self.config.eval.concurrency, attempt)
+            left = await ask_all(owed, model, self.config.eval.concurrency, attempt)
+            self.gap = left.reason
         finally:
             await model.close()
 
