@@ -64,7 +64,7 @@ def _tool(tool: Tool, name: str, keys: Mapping[str, str]) -> Tool:
     properties = parameters.get("properties", {})
     parameters["properties"] = {keys[key]: schema for key, schema in properties.items()}
     if "required" in parameters:
-        parameters["required"] = [keys[key] for key in parameters["required"]]
+        parameters["required"] = [keys.get(key, key) for key in parameters["required"]]
     return Tool(name=name, description=tool.description, parameters=parameters)
 
 

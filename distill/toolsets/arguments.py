@@ -1,7 +1,8 @@
 """Are a call's arguments valid under the tool's JSON Schema (Draft 2020-12, formats included)?
 
-`date`, `time` and `date-time` mean ISO 8601 as Python reads it, so that what passes here is what a
-tool function can be given: "18:30" is a time, with or without seconds and offset.
+`date`, `time` and `date-time` mean ISO 8601 as Python reads it, `duration` and `uri` what pydantic
+reads, so that what passes here is what a tool function can be given: "18:30" is a time, with or
+without seconds and offset, and an address may have letters of any alphabet.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, cast
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from jsonschema_specifications import REGISTRY
+from pydantic import AnyUrl, TypeAdapter
 
 from distill.types import Json, Tool, canonical_json
 
@@ -23,6 +25,7 @@ MOST_SCHEMAS = 1024
 
 FORMATS = FormatChecker()
 """The checks of every known format, with ISO 8601 dates and times."""
+_DURATION, _URI = TypeAdapter(datetime.timedelta), TypeAdapter(AnyUrl)
 
 
 @FORMATS.checks("date", raises=ValueError)
@@ -38,6 +41,18 @@ def _is_time(value: object) -> bool:
 @FORMATS.checks("date-time", raises=ValueError)
 def _is_datetime(value: object) -> bool:
     return not isinstance(value, str) or bool(datetime.datetime.fromisoformat(value))
+
+
+@FORMATS.checks("duration", raises=ValueError)
+def _is_duration(value: object) -> bool:
+    if not isinstance(value, str):
+        return True
+    return value.lstrip("+-").startswith("P") and _DURATION.validate_python(value) is not None
+
+
+@FORMATS.checks("uri", raises=ValueError)
+def _is_uri(value: object) -> bool:
+    return not isinstance(value, str) or bool(_URI.validate_python(value))
 
 
 class Violation(NamedTuple):

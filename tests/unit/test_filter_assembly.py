@@ -10,12 +10,13 @@ import pytest
 from filter_world import calling, light, make_task, make_trace, make_workspace, store_traces
 from review_world import disagreeing
 
-from distill.config import FilterConfig, RenamesConfig, load_config
+from distill.config import AugmentConfig, FilterConfig, RenamesConfig, load_config
 from distill.dataset import DatasetInfo, read_examples, read_info, read_rows
 from distill.errors import ConfigError
 from distill.filter import Rules, Sieve, build_dataset, explain, judge_for, reverify
 from distill.filter.assembly import Assembly
 from distill.filter.assembly import Decision as Fate
+from distill.filter.augment import augmented
 from distill.filter.balance import balanced, quotas
 from distill.filter.card import warnings
 from distill.filter.contamination import Suite, Suites, leaks, suites
@@ -24,10 +25,19 @@ from distill.filter.privacy import PERSONAL, SECRET, found_in, masked
 from distill.filter.screening import screen
 from distill.review import Desk
 from distill.similarity import Nearby, request_words, sketch_of
-from distill.toolsets import load_toolset
+from distill.toolsets import load_toolset, validate_arguments
 from distill.traces import TraceStore
 from distill.traces.reviews import Correction, Decision, Review, ReviewStore
-from distill.types import Expectation, Offer, Tool, ToolSet
+from distill.types import (
+    AssistantMessage,
+    Example,
+    Expectation,
+    Offer,
+    Tool,
+    ToolCall,
+    ToolSet,
+    UserMessage,
+)
 
 ROOM = {"type": "string", "enum": ["hall", "office"]}
 LIGHT = Tool(
@@ -554,6 +564,22 @@ def test_augmented_rows_hide_names_and_stay_consistent(config):
     assert (config.dataset_dir / "train.jsonl").read_bytes() == first
     plain = read_examples(config.dataset_dir / "validation.jsonl")
     assert all(row.tools[0].name == "set_light" for row in plain)
+
+
+def test_names_are_masked_where_a_parameter_is_required_but_not_described():
+    loose = {"type": "object", "properties": {"room": ROOM}, "required": ["room", "why"]}
+    tool = Tool(name="set_light", description="Dim.", parameters=loose)
+    call = ToolCall(id="c", name="set_light", arguments='{"room": "hall", "why": "dusk"}')
+    row = Example(
+        messages=(UserMessage(content="Dim"), AssistantMessage(tool_calls=(call,))),
+        tools=(tool,),
+        weights=(1.0,),
+        meta={"key": "k"},
+    )
+    found = augmented(row, AugmentConfig(mask_names=1), [])
+    (made,) = found.messages[1].tool_calls
+    assert validate_arguments(found.tools[0], made.parsed()) is None
+    assert "room" not in made.arguments and made.parsed()["why"] == "dusk"
 
 
 def test_several_processes_write_the_same_bytes(config, monkeypatch):

@@ -271,6 +271,30 @@ def test_violations_in_words(arguments, violation):
     assert validate_arguments(TOOL, arguments) == violation
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "valid"),
+    [
+        ("uri", "https://example.org/a?b=c#d", True),
+        ("uri", "https://example.org/caf\u00e9", True),
+        ("uri", "urn:isbn:12345", True),
+        ("uri", "/a/path", False),
+        ("uri", "no address", False),
+        ("duration", "P1DT2H", True),
+        ("duration", "PT30M", True),
+        ("duration", "5 days", False),
+        ("duration", "Plenty", False),
+        ("email", "ann@example.org", True),
+        ("email", "ann", False),
+        ("uuid", "no", False),
+        ("ipv4", "300.1.1.1", False),
+    ],
+)
+def test_formats(name, value, valid):
+    parameters = {"type": "object", "properties": {"v": {"type": "string", "format": name}}}
+    tool = Tool(name="t", description="T.", parameters=parameters)
+    assert (validate_arguments(tool, {"v": value}) is None) is valid
+
+
 def test_a_schema_that_is_no_schema():
     broken = TOOL.model_copy(update={"parameters": {"type": "objekt"}})
     assert "objekt" in validate_schema(broken)
