@@ -12,7 +12,7 @@ once with the tasks' expectations and, where errors can be found without, once `
 removed, so that grounding (and agreement of three samples) is all there is. Below it, the five
 damage scenarios: what share of the traces is wrong before and after.
 
-    python benchmarks/filter_damage.py [--tasks 200] [--rate 0.2] [--seed 0]
+    python benchmarks/filter_damage.py [--tasks 400] [--rate 0.2] [--seed 0]
 
 Prints two tables; the last line is one JSON object.
 """
@@ -557,7 +557,7 @@ def _table(title: str, rows: dict[str, dict[str, Json]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", type=int, default=200, help="tasks of each tool set")
+    parser.add_argument("--tasks", type=int, default=400, help="tasks of each tool set")
     parser.add_argument("--rate", type=float, default=0.2, help="share of traces with an error")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -154,14 +154,19 @@ class Sources:
         words = _plain(text.casefold()).split()
         if len(words) >= FREE_WORDS and not _is_specific(text):
             return all(self._word(word) for word in words if any(map(str.isdigit, word)))
-        found = [self._word(word) for word in words]
-        return all(found) if _is_specific(text) else sum(found) * 2 >= len(found)
+        if _is_specific(text):
+            # A number may be reckoned from others, that of an identifier (tv-38) may not.
+            return all(self._word(word, reckoned=text.isdecimal()) for word in words)
+        return sum(map(self._word, words)) * 2 >= len(words)
 
-    def _word(self, word: str) -> bool:
+    def _word(self, word: str, *, reckoned: bool = True) -> bool:
         if word in self.words:
             return True
         if any(map(str.isdigit, word)):
-            return word.isdecimal() and self._number(int(word), {})
+            number = int(word) if word.isdecimal() else None
+            if number is None or number == 0 or number in self.numbers:
+                return number is not None
+            return reckoned and self._number(number, {})
         stem = word if len(word) < 5 else word[: -2 if len(word) > 6 else -1]
         return len(stem) > 3 and any(other.startswith(stem) for other in self.words)
 

@@ -98,6 +98,9 @@ KEPT = {
     "a failure reported in its own words": trace(
         [[(*HALL, "Keine Verbindung")], "Die Verbindung ..."]
     ),
+    "a failure reported in a short word of the error": trace(
+        [[(*HALL, "the last lamp is gone")], "That one is gone."]
+    ),
     "a failure reported by what did not happen": trace(
         [[(*HALL, "out of reach")], "There is none there; nothing was dimmed."]
     ),
@@ -194,6 +197,11 @@ DROPPED = {
         trace([[(*HALL, "offline")], "The hall glows at 30%."]),
         "execution/ignored_error",
         "offline",
+    ),
+    "an error passed over in words that any answer has": (
+        trace([[(*HALL, "done with this lamp")], "Done with your hall."]),
+        "execution/ignored_error",
+        "done with this lamp",
     ),
     "a pointless repetition": (
         trace([[READ], [READ], "It is 30."], task=OPEN),

@@ -19,6 +19,10 @@ FAILURE_WORDS = re.compile(
     r"|none|nothing (?:was|were|is|has|had|can|could))\b"
 )
 """How an answer in English owns up to a failure."""
+COMMON_WORDS = frozenset(
+    "been done from have must only that them then this were will with your".split()
+)
+"""Words of four letters that errors and answers share by chance."""
 LOOP = 3
 """So many identical calls with identical results are a loop."""
 
@@ -55,8 +59,8 @@ def _last_words(subject: Subject, window: range) -> str:
 
 
 def _reports(answer: str, error: str) -> bool:
-    words = set(re.findall(r"\w{5,}", answer.casefold()))
-    shared = words & set(re.findall(r"\w{5,}", error.casefold()))
+    words = set(re.findall(r"\w{4,}", answer.casefold())) - COMMON_WORDS
+    shared = words.intersection(re.findall(r"\w{4,}", error.casefold()))
     return (
         bool(shared) or FAILURE_WORDS.search(answer.casefold().replace("\u2019", "'")) is not None
     )
