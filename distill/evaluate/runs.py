@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -28,19 +29,21 @@ class Against(NamedTuple):
 def read_runs(folders: list[Path], model: str) -> dict[str, Report]:
     """Return the reports of results folders, by a name that tells them apart.
 
+    Those of one config have one name: they are told apart by their folders.
+
     Raises:
         DatasetError: A folder has no report.
         ConfigError: A report does not have the model.
     """
-    reports: dict[str, Report] = {}
-    for folder in folders:
-        report = read_report(folder)
+    read = [(folder, read_report(folder)) for folder in folders]
+    for folder, report in read:
         if model not in report.models:
             known = ", ".join(report.models)
             raise ConfigError(f"--model {model!r}: not in {str(folder)!r}, which has {known}")
-        name = report.name if report.name not in reports else str(folder)
-        reports[name] = report
-    return reports
+    uses = Counter(report.name for _, report in read)
+    return {
+        str(folder) if uses[report.name] > 1 else report.name: report for folder, report in read
+    }
 
 
 def against_first(reports: Mapping[str, Report], model: str) -> list[Against]:

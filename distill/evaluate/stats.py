@@ -122,11 +122,11 @@ def _degrees(squares: Sequence[float]) -> float:
 
     Satterthwaite's (Biometrics Bulletin 2, 1946, pp. 110-114): twice the square of its mean over
     its variance. That is their number for squares of normal numbers, and less when few of them are
-    most of the sum; one is lost to the mean they were taken from.
+    most of the sum (3 at the least); one is lost to the mean they were taken from.
     """
     m, total = len(squares), sum(squares)
     spread = m * sum(square * square for square in squares) / total**2 - 1 if total else 0.0
-    return max(1.0, min(m - 1, 2 * m / spread if spread else m - 1))
+    return min(m - 1, max(3.0, 2 * m / spread) if spread else m - 1)
 
 
 class Clustered(NamedTuple):

@@ -55,9 +55,13 @@ def numbers(report: Report) -> dict[str, float]:
             "parallel_f1": model.parallel.f1,
             "latency_p50_s": model.latency_s.p50,
             "latency_p95_s": model.latency_s.p95,
+            "latency_p99_s": model.latency_s.p99,
             "cost_per_1000": model.cost.per_1000 if model.cost else None,
         }
         found |= {f"{name}/{key}": value for key, value in values.items() if value is not None}
+        found |= {f"{name}/pass_{one.k}": one.value for one in model.pass_k}
+        if model.agreement:
+            found |= _share(f"{name}/agreement", model.agreement)
         found |= {f"failures/{name}/{code}": float(n) for code, n in model.failures.items()}
     for suite in report.suites:
         for part, shares in suite.parts.items():
@@ -65,6 +69,8 @@ def numbers(report: Report) -> dict[str, float]:
                 found |= _share(f"{suite.name}/{part.replace(' ', '_')}/{name}", share)
     if versus := report.student_vs_base:
         found |= {"versus_base/difference": versus.difference, "versus_base/p": versus.p}
+    if gap := report.gap_closed:
+        found |= {"gap_closed": gap.value, "gap_closed_low": gap.low, "gap_closed_high": gap.high}
     return found
 
 

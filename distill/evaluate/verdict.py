@@ -139,8 +139,8 @@ def _short_of(gap: Gap | None) -> list[str]:
     if gap is None:
         return ["It stays below the teacher."]
     return [
-        f"It closes {gap.value:.0%} of the gap to the teacher "
-        f"(95% interval {gap.low:.0%} to {gap.high:.0%}); {ENOUGH:.0%} is enough to deploy."
+        f"It closes {gap.value:.0%} of the gap to the teacher (95% interval {gap.low:.0%} to "
+        f"{gap.high:.0%}); deploying asks for {ENOUGH:.0%} at its lower end."
     ]
 
 

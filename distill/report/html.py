@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +25,23 @@ from distill.results import (
 from distill.types import AssistantMessage, ToolCall, ToolMessage, UserMessage
 
 METRICS = "metrics.jsonl"
+CONTENTS = "<!-- contents -->"
+"""Where the links to the sections go."""
 
 SIDE_BY_SIDE = ("base", "student", "teacher")
 """Whose conversations are shown; more columns cannot be read."""
+
+BETTER_SMALL = frozenset(
+    {
+        "over_call",
+        "under_call",
+        "hallucinated_tool",
+        "hallucinated_argument",
+        "parse_failure",
+        "truncation",
+    }
+)
+"""Shares of `SHARES` that count faults."""
 
 DECISIONS: Mapping[str, str] = {
     "deploy": "Deploy it",
@@ -106,9 +121,10 @@ def render(report: Report, curve: Plot | None, learnt: Learning | None = None) -
         "dollars": dollars,
         "opening": opening,
     }
+    teacher = report.models.get("teacher")
     headline, _, numbers = report.verdict.partition(": ")
     codes = _codes(report)
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         report=report,
         headline=headline.rstrip(".") + ".",
         numbers=numbers,
@@ -116,6 +132,8 @@ def render(report: Report, curve: Plot | None, learnt: Learning | None = None) -
         talkers=[name for name in SIDE_BY_SIDE if name in report.models] or list(report.models),
         decisions=DECISIONS,
         rows=SHARES,
+        small=BETTER_SMALL,
+        ceiling=teacher.agreement if teacher else None,
         explained=EXPLAINED,
         codes=codes,
         most=max((m.failures.get(c, 0) for m in report.models.values() for c in codes), default=1),
@@ -127,6 +145,13 @@ def render(report: Report, curve: Plot | None, learnt: Learning | None = None) -
         labels=LABELS,
         config=json.dumps(report.config, indent=2),
     )
+    return page.replace(CONTENTS, _contents(page))
+
+
+def _contents(page: str) -> str:
+    """Return links to the sections that a page has."""
+    found = re.findall(r'<section id="([^"]+)">\s*<h2>(.*?)</h2>', page)
+    return "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in found)
 
 
 def percent(value: float | None, digits: int = 0) -> str:

@@ -11,7 +11,7 @@ import pytest
 from distill.evaluate.runner import prepare
 from distill.evaluate.summary import summarise
 from distill.report import write_page
-from distill.results import write_report
+from distill.results import MODELS, read_report, write_report
 from distill.types import ToolMessage
 from tests.unit.evaluate_world import answer, call, called, lamp, missing, no_tool, said, workspace
 
@@ -79,6 +79,33 @@ def test_it_fits_and_stands_alone(page_path, width, scheme):
             assert page.locator("section details[open]").count() == 2
             back = page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert (back == "rgb(255, 255, 255)") is (scheme == "light")
+        finally:
+            browser.close()
+
+
+def test_five_models_fit_beside_what_is_measured(page_path, tmp_path):
+    """With prompted and constrained columns no name is squeezed, and a phone scrolls the table."""
+    from playwright.sync_api import sync_playwright
+
+    report = read_report(page_path.parent)
+    models = {name: report.models["base"] for name in MODELS}
+    write_report(tmp_path, report.model_copy(update={"models": models}))
+    wide = write_page(tmp_path, tmp_path / "none")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(wide.as_uri())
+            for section in ("#metrics", "#failures"):
+                first = page.locator(f"{section} tbody tr:first-child td:first-child")
+                assert first.bounding_box()["width"] >= 220
+                assert page.evaluate(
+                    "s => { const t = document.querySelector(s + ' .scroll');"
+                    " return t.scrollWidth <= t.clientWidth }",
+                    section,
+                )
+            page.set_viewport_size({"width": 390, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") == 390
         finally:
             browser.close()
 

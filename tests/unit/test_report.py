@@ -66,8 +66,28 @@ async def test_the_page_says_what_the_report_says(report):
 
 async def test_the_page_is_alone(report):
     page = render(report[0], None)
-    assert not re.search(r"""(?:src|href)\s*=|url\(|@import""", page)
+    assert not re.search(r"""src\s*=|href\s*=\s*"[^#]|url\(|@import""", page)
     assert "<script" not in page
+
+
+async def test_every_section_is_in_the_contents(report):
+    page = render(report[0], None)
+    linked = re.findall(r'<a href="#([^"]+)">', page)
+    assert linked == re.findall(r'<section id="([^"]+)">', page)
+    assert linked[:3] == ["accuracy", "differences", "metrics"] and "examples" in linked
+    assert page.count("<section") == len(linked)
+
+
+async def test_the_teachers_self_agreement_is_told_as_the_ceiling(report):
+    made = report[0]
+    agreed = made.models["student"].call_accuracy.model_copy(
+        update={"value": 0.91, "low": 0.85, "high": 0.95}
+    )
+    teacher = made.models["student"].model_copy(update={"agreement": agreed})
+    told = "same calls again in 91% of its cases (95% interval 85% to 95%)"
+    assert told not in render(made, None)
+    with_teacher = made.model_copy(update={"models": {**made.models, "teacher": teacher}})
+    assert told in render(with_teacher, None)
 
 
 async def test_what_models_write_is_text(report):
@@ -146,7 +166,8 @@ async def test_suites_show_what_changes_cost_and_what_was_done_in_silent_turns(r
         parts={"multi_turn_miss_func": {"base": half, "student": half}},
         headline={},
         versus_base={},
-        gaps={},
+        gaps={"student": "1 of 9 questions without an answer"},
+        examples={"student": ("entry_7: <b>no</b> call was made",)},
         changes={"noise": {"student": made.student_vs_base}},
         notes=("Paraphrase: 3 of 4 cases.",),
         silent={"multi_turn_miss_func": {"student": Silence(called=half, acted=quiet)}},
@@ -154,6 +175,8 @@ async def test_suites_show_what_changes_cost_and_what_was_done_in_silent_turns(r
     shown = made.model_copy(update={"suites": (suite,)})
     page, text = render(shown, None), markdown(shown)
     assert "Silent turns" in page and "Paraphrase: 3 of 4 cases." in page
+    assert "Student: 1 of 9 questions without an answer." in page
+    assert "entry_7: &lt;b&gt;no&lt;/b&gt; call was made" in page
     assert page.index("Against the same cases unchanged") < page.index("Silent turns")
     assert "| multi_turn_miss_func: silent turns with a change | - | 25.0%" in text
     assert "| noise, points against unchanged | - | +" in text

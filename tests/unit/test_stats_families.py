@@ -48,6 +48,7 @@ def test_few_families_deciding_alone_widen_the_interval():
     uneven = [(4, 4)] * 88 + [(0, 30)] * 2
     assert clustered_wilson(even) == wilson(300, 360), "spread over many: worth every case"
     assert _degrees([1.0] * 60 + [0.0] * 30) == 89
+    assert _degrees([1.0] * 9 + [0.0] * 81) == pytest.approx(2 * 90 / 9)
     assert _degrees([1.0] * 2 + [0.0] * 88) == pytest.approx(2 * 90 / 44)
     assert _degrees([0.0] * 9) == 8
     low, high = clustered_wilson(uneven)
