@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from distill.config import Config, JudgeConfig
 from distill.errors import DistillError
-from distill.judge import Range, estimate, size_of_task
+from distill.judge import Range, most_judging
 from distill.student.base import find_base, load_tokenizer
 from distill.student.families import family_of
 from distill.teachers import is_hosted, price_of
@@ -153,10 +153,7 @@ def _judging(config: Config, judge: JudgeConfig, loaded: LoadedToolSet) -> Itera
         tasks = configured_tasks(config, loaded)
     except DistillError:
         return  # reported with the tasks
-    read = [t for t in tasks if judge.scope == "all" or not t.expects]
-    sizes = [size_of_task(task, loaded.toolset) for task in read] * config.collect.samples
-    planted = [size_of_task(task, loaded.toolset) for task in tasks[: judge.calibration]] * 2
-    found = estimate(judge, [*planted, *sizes])
+    found = most_judging(judge, tasks, loaded.toolset, config.collect.samples)
     usd = found.usd or Range(0, 0)
     text = (
         f"at most {found.calls:,} calls, ${usd.low:.4g} to ${usd.high:.4g}; "

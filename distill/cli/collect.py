@@ -110,6 +110,7 @@ def _estimate(console: Console, settings: Config, plan: Plan) -> None:
     guess = estimate(settings, plan)
     if guess.measured:
         print_estimate(console, guess, f"measured on {guess.measured:,} finished episodes")
+        _judging(console, settings, plan)
         return
     counted = asyncio.run(count_requests(settings.teacher, plan))
     source = "from the tasks; collect a few with --limit, then it is measured"
@@ -118,6 +119,22 @@ def _estimate(console: Console, settings: Config, plan: Plan) -> None:
         print_estimate(console, guess, f"{source}; requests as the provider counts them")
     else:
         print_estimate(console, guess, f"{source}; requests by their bytes: {counted}")
+    _judging(console, settings, plan)
+
+
+def _judging(console: Console, settings: Config, plan: Plan) -> None:
+    """Print what the judge will take of the same budget, in another command."""
+    from distill.judge import most_judging
+
+    if settings.filter.judge is None:
+        return
+    tasks = list({episode.task.id: episode.task for episode in plan.episodes}.values())
+    found = most_judging(
+        settings.filter.judge, tasks, plan.loaded.toolset, settings.collect.samples
+    )
+    cost = f"${found.usd.low:.4g} to ${found.usd.high:.4g}" if found.usd else "at an unknown price"
+    words = f"at most {found.calls:,} calls more, {cost}, when `distill filter` runs"
+    console.print(f"{'judge':<18}{words}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_estimate(console: Console, guess: Estimate, source: str) -> None:

@@ -24,11 +24,12 @@ from typing import TypeAlias
 from distill.collect.counting import Counted
 from distill.collect.plan import Episode, Plan
 from distill.config import Config, TeacherConfig
+from distill.episode.user import user_prompt
 from distill.errors import StoreError
 from distill.teachers import cost_usd
 from distill.teachers.estimate import most_output_tokens, request_bytes
 from distill.traces import LedgerLine, TraceStore
-from distill.types import SystemMessage, Task, Usage, UserMessage, UserTurn
+from distill.types import SimulatedUser, SystemMessage, Task, Usage, UserMessage, UserTurn
 
 ENOUGH = 10
 """From so many finished episodes on, they are the measure."""
@@ -37,6 +38,8 @@ CACHED_FROM = 1024
 _BYTES_PER_TOKEN = (4.5, 2.5)
 _ANSWER_TOKENS = (30, 400)
 _RESULT_TOKENS = (20, 400)
+SPOKEN = 2
+"""Messages of a simulated user at the low end."""
 
 
 @dataclass(frozen=True)
@@ -210,30 +213,44 @@ def _episode(config: Config, task: Task, end: _End) -> Load:
     for turn in (*task.turns, *_simulated(task, end)):
         said = request_bytes((UserMessage(content=turn.content),), ())
         history += said / end.bytes_per_token
-        if user and turn.content == "":
-            others += _other_call(user, history, end)
+        if user and task.user and turn.content == "":
+            others += _other_calls(1, user, _role(task.user, end) + history, end)
         calls = turn.expectation.calls if turn.expectation else ()
         steps = len(calls) + 2 if end.high else len({call.step for call in calls}) + 1
         if behind:
-            others = sum([_other_call(behind, end.prefix + history, end)] * (steps - 1), others)
+            made = len(calls) + end.high
+            others += _other_calls(made, behind, end.prefix + history, end)
         for _ in range(min(steps, config.collect.max_steps - round(total.calls))):
             fresh = end.prefix - end.cached + history
             total += _tokens(config, 1, fresh, end.cached, output=end.answer)
             history += end.answer + end.result
+    if user and task.user and not end.high and task.user.max_turns > SPOKEN:
+        # It says that its goal is reached.
+        others += _other_calls(1, user, _role(task.user, end) + history, end)
     return total + others
 
 
 def _simulated(task: Task, end: _End) -> list[UserTurn]:
     """Return turns without words for what a simulated user may say."""
     most = task.user.max_turns if task.user else 0
-    return [UserTurn(content="")] * (most if end.high else min(2, most))
+    return [UserTurn(content="")] * (most if end.high else min(SPOKEN, most))
 
 
-def _other_call(model: TeacherConfig, tokens: float, end: _End) -> Load:
-    """Return what a call of a model takes that has another part in the episode."""
-    usage = Usage(input_tokens=round(tokens), output_tokens=round(end.answer))
+def _role(user: SimulatedUser, end: _End) -> float:
+    """Return the tokens of what a simulated user is told of itself."""
+    return len(user_prompt(user).encode()) / end.bytes_per_token
+
+
+def _other_calls(count: int, model: TeacherConfig, tokens: float, end: _End) -> Load:
+    """Return what calls take of a model that has another part in the episode.
+
+    At the high end each is made twice: what it may not say, it is asked for once more.
+    """
+    count, answer = count * (1 + end.high), min(end.answer, most_output_tokens(model))
+    usage = Usage(input_tokens=round(tokens), output_tokens=round(answer))
     usd = cost_usd(model.model, usage, model.price)
-    return Load(calls=1, fresh=tokens, output=end.answer, usd=usd)
+    whole = None if usd is None else count * usd
+    return Load(calls=count, fresh=count * tokens, output=count * answer, usd=whole)
 
 
 def _tokens(

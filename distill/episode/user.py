@@ -115,7 +115,7 @@ class UserPlayer:
         Raises:
             TeacherError: The call failed.
         """
-        conversation = [SystemMessage(content=self._prompt()), *heard(messages)]
+        conversation = [SystemMessage(content=user_prompt(self.user)), *heard(messages)]
         said = [m.content for m in messages if isinstance(m, UserMessage)]
         fault = UserEnd.EMPTY
         for _ in range(2):
@@ -148,15 +148,6 @@ class UserPlayer:
             said=tuple(said),
             calls=tuple(self._calls),
             faults=tuple(self._faults),
-        )
-
-    def _prompt(self) -> str:
-        facts = [f"- {name}: {value}" for name, value in self.user.facts.items()]
-        return PROMPT.format(
-            persona=self.user.persona or "an ordinary person",
-            goal=self.user.goal,
-            facts="\n".join(facts) or "- nothing in particular",
-            done=DONE,
         )
 
     def _read(self, turn: Turn) -> Reply:
@@ -192,6 +183,17 @@ class UserPlayer:
     def _record(self, turn: Turn, message: int) -> None:
         self._model = turn.model
         self._calls.append(TurnRecord.of(turn, message))
+
+
+def user_prompt(user: SimulatedUser) -> str:
+    """Return what the model is told of the user it plays."""
+    facts = [f"- {name}: {value}" for name, value in user.facts.items()]
+    return PROMPT.format(
+        persona=user.persona or "an ordinary person",
+        goal=user.goal,
+        facts="\n".join(facts) or "- nothing in particular",
+        done=DONE,
+    )
 
 
 def heard(messages: Sequence[Message]) -> list[Message]:

@@ -8,7 +8,15 @@ What is shown to it, and what becomes of its opinions, is up to whoever asks.
 """
 
 from distill.judge.asking import Judge, JudgingStopped
-from distill.judge.estimate import JudgeEstimate, Range, Size, estimate, size_of, size_of_task
+from distill.judge.estimate import (
+    JudgeEstimate,
+    Range,
+    Size,
+    estimate,
+    most_judging,
+    size_of,
+    size_of_task,
+)
 from distill.judge.rubric import CODES, RUBRIC, Exhibit, Opinion, read_opinion
 
 __all__ = [
@@ -22,6 +30,7 @@ __all__ = [
     "Range",
     "Size",
     "estimate",
+    "most_judging",
     "read_opinion",
     "size_of",
     "size_of_task",

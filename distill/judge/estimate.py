@@ -8,7 +8,7 @@ has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distill.config import JudgeConfig
@@ -63,6 +63,23 @@ def size_of_task(task: Task, toolset: ToolSet) -> Size:
     said += [UserMessage(content=turn.content) for turn in task.turns]
     size = size_of(Exhibit("", said, toolset.offered(task).tools))
     return Size(size.shared, size.own + _ANSWER_BYTES * len(task.turns))
+
+
+def most_judging(
+    settings: JudgeConfig, tasks: Sequence[Task], toolset: ToolSet, samples: int
+) -> JudgeEstimate:
+    """Return what judging takes when the checks keep every trace: calibration and all of them.
+
+    Args:
+        settings: The judge.
+        tasks: What is collected.
+        toolset: With these tools.
+        samples: So many traces of each task.
+    """
+    read = [task for task in tasks if settings.scope == "all" or not task.expects]
+    sizes = [size_of_task(task, toolset) for task in read] * samples
+    planted = [size_of_task(task, toolset) for task in tasks[: settings.calibration]] * 2
+    return estimate(settings, [*planted, *sizes])
 
 
 def estimate(settings: JudgeConfig, sizes: Iterable[Size]) -> JudgeEstimate:

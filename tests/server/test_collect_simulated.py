@@ -101,6 +101,14 @@ def test_results_are_made_up_within_their_schema_and_paid_for(
     assert "tools simulated by behind" in shown
 
 
+def test_the_estimate_counts_every_question_to_the_model_behind(tmp_path: Path) -> None:
+    tools = write_library(tmp_path / "tools" / "library")
+    (tools / "tasks.jsonl").write_text(lending(0).model_dump_json())
+    path = workspace(tmp_path, "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", "openai_chat")
+    # Three or four turns of the teacher; two calls, or three of which each is answered twice.
+    assert "calls             5 to 10" in run("collect", path, "--dry-run")
+
+
 def test_what_was_made_up_can_be_recorded_and_replayed(tmp_path: Path) -> None:
     tools = write_library(tmp_path / "tools" / "library")
     tasks = [lending(number) for number in range(2)]

@@ -131,7 +131,7 @@ def test_a_user_out_of_its_role_is_an_outcome_and_what_was_said_before_is_kept(
 def test_the_estimate_counts_the_user(tmp_path: Path) -> None:
     path = workspace(tmp_path, "http://127.0.0.1:9/v1", "openai_chat", 3)
     output = collect(path, "--dry-run")
-    assert "calls             15 to 42" in output
+    assert "calls             18 to 54" in output
 
 
 def test_filter_and_show_read_such_traces(tmp_path: Path) -> None:

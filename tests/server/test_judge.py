@@ -201,6 +201,8 @@ def test_what_it_costs_is_said_before(tmp_path: Path) -> None:
         config = make_world(tmp_path, url)
         told = CliRunner().invoke(app, ["filter", str(config.source), "--dry-run"]).output
         findings = [f for f in inspect(config) if f.area == "judge"]
+        dry_run = ["collect", str(config.source), "--dry-run", "--set", "collect.budget_usd=null"]
+        collecting = CliRunner().invoke(app, dry_run).output
         report = build_dataset(config)
         after = CliRunner().invoke(app, ["filter", str(config.source), "--dry-run"]).output
     with TraceStore.open(config.store_url) as store:
@@ -210,6 +212,7 @@ def test_what_it_costs_is_said_before(tmp_path: Path) -> None:
     assert _estimate(after)[0] == 0
     assert [f.level for f in findings] == [Level.OK, Level.OK]
     assert "at most 160 calls, $" in findings[1].text
+    assert "judge             at most 160 calls more, $" in collecting
     assert report.info.judge is not None
 
 
