@@ -69,7 +69,7 @@ class Rehearsal:
         }
         known = self._attempts.keys()
         self.tasks = tasks
-        self._owed = [task for task in tasks if self._key_of[task.id] not in known]
+        self._owed = {task.id: task for task in tasks if self._key_of[task.id] not in known}
         self.wrong = 0
         self.gap = ""
 
@@ -88,7 +88,7 @@ class Rehearsal:
         Raises:
             TeacherError: The endpoint's key is wrong or an allowance is used up.
         """
-        model, owed = self._student.connect(endpoint, create_teacher), list(self._owed)
+        model, owed = self._student.connect(endpoint, create_teacher), list(self._owed.values())
 
         async def attempt(task: Task, paced: Teacher) -> None:
             trace = await run_episode(
@@ -112,7 +112,7 @@ class Rehearsal:
 
     def _keep(self, task: Task, trace: Trace) -> None:
         self._attempts.add(self._student.identity, trace)
-        self._owed.remove(task)
+        del self._owed[task.id]
         offered = self._loaded.toolset.offered(task)
         self.wrong += not match_task(task, trace.messages, offered, trace.changes).ok
 

@@ -21,7 +21,7 @@ from detect_secrets.plugins.base import RegexBasedDetector
 from stdnum import luhn
 
 from distill.traces import Trace
-from distill.types import AssistantMessage
+from distill.types import AssistantMessage, Message, ToolCall
 
 SECRET, EMAIL, PHONE, CARD = "secret", "email", "phone", "card"
 PERSONAL = (EMAIL, PHONE, CARD)
@@ -70,7 +70,8 @@ def masked(trace: Trace, kinds: frozenset[str]) -> Trace:
     values = {found for _, found in found_in(trace, kinds)}
     if not values:
         return trace
-    text = trace.model_dump_json()
+    messages = tuple(_plain(message) for message in trace.messages)
+    text = trace.model_copy(update={"messages": messages}).model_dump_json()
     for found in sorted(values, key=lambda one: (-len(one.value), one)):
         text = text.replace(_in_json(found.value), _in_json(stand_in(found)))
     return Trace.model_validate_json(text)
@@ -135,7 +136,25 @@ def _texts(message: Any) -> Iterator[str]:
     if message.content:
         yield message.content
     if isinstance(message, AssistantMessage):
-        yield from (call.arguments for call in message.tool_calls)
+        yield from (_written(call) for call in message.tool_calls)
+
+
+def _plain(message: Message) -> Message:
+    """Return a message with its arguments as they are scanned."""
+    if not isinstance(message, AssistantMessage):
+        return message
+    calls = (call.model_copy(update={"arguments": _written(call)}) for call in message.tool_calls)
+    return message.model_copy(update={"tool_calls": tuple(calls)})
+
+
+def _written(call: ToolCall) -> str:
+    """Return arguments as rows have them: an address could hide behind an escaped @."""
+    if "\\" not in call.arguments:
+        return call.arguments
+    try:
+        return json.dumps(call.parsed(), ensure_ascii=False)
+    except ValueError:
+        return call.arguments  # found by another check
 
 
 def _in_json(value: str) -> str:

@@ -457,6 +457,14 @@ def test_private_data_is_masked_the_same_everywhere(kind):
     assert safe == masked(one, kinds)
 
 
+def test_private_data_does_not_hide_behind_escapes():
+    arguments = json.dumps({"room": "jo.doe@shop.io"}).replace("@", "\\u0040")
+    one = trace([[("set_light", arguments)], "Noted."])
+    assert "@" not in one.calls[0].arguments
+    assert [found.value for _, found in found_in(one, frozenset(PERSONAL))] == ["jo.doe@shop.io"]
+    assert masked(one, frozenset(PERSONAL)).calls[0].parsed()["room"].endswith("@example.com")
+
+
 def test_private_data_is_dropped_or_kept_as_the_config_says():
     one = trace([[HALL], f"Write to {PRIVATE['email']}."])
     assert Sieve(RULES).judge(one).failure is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from evaluate_world import ByHeart, adapter, call, called, said
@@ -10,6 +11,7 @@ from filter_world import calling, light, make_task, make_trace, make_workspace, 
 from typer.testing import CliRunner
 
 from distill.chat import to_chat
+from distill.cli import serve
 from distill.cli.main import app
 from distill.dataset import read_cases, read_examples, read_info, read_pairs
 from distill.evaluate import rehearsal
@@ -130,6 +132,22 @@ def test_it_goes_on_where_it_stopped_and_a_new_student_is_asked_anew(config, stu
     build_dataset(config)
     pairs = read_pairs(config.dataset_dir / "pairs.jsonl")
     assert {(pair.by, pair.kind) for pair in pairs} == {("student", "missing_call")}
+
+
+def test_it_starts_the_server_itself_and_not_when_nothing_is_owed(config, student, monkeypatch):
+    started = []
+
+    @contextmanager
+    def endpoint(deployed, dataset_dir, console):
+        started.append(deployed.url)
+        yield None
+
+    monkeypatch.setattr(serve, "endpoint", endpoint)
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["rehearse", str(config.source), "--limit", "2"])
+        assert done.exit_code == 0, done.output
+    assert started == ["http://127.0.0.1:8000/v1"]
+    assert len(attempts(config)) == 2
 
 
 def test_an_endpoint_that_fails_leaves_its_tasks_owed(config, student):
