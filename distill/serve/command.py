@@ -88,7 +88,8 @@ def vllm_environment(target: Deployment, address: Address) -> dict[str, str]:
         # One process less to start (a third of the time), none to hand every step over to. vLLM
         # then binds no threads itself: one core is left for the endpoint, as it would do.
         extra["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        extra["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))
+        cores = len(os.sched_getaffinity(0)) - 1
+        extra["OMP_NUM_THREADS"] = str(max(1, cores // target.settings.replicas))
         extra["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB
     if Path(target.base).is_dir():
         extra["HF_HUB_OFFLINE"] = "1"

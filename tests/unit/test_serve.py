@@ -124,6 +124,17 @@ def test_the_environment_keeps_what_the_user_set(tmp_path, monkeypatch):
     assert vllm_environment(deployment(tmp_path, str(tmp_path), None))["HF_HUB_OFFLINE"] == "1"
 
 
+def test_replicas_share_the_cores(tmp_path, monkeypatch):
+    adapter(tmp_path)
+    monkeypatch.setattr(command_module, "is_cpu_build", lambda: True)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(9)))
+    for replicas, threads in ((1, "8"), (3, "2"), (12, "1")):
+        settings = ServeConfig(replicas=replicas)
+        environment = vllm_environment(deployment(tmp_path, None, settings))
+        assert environment["OMP_NUM_THREADS"] == threads
+
+
 def test_nothing_is_loaded_at_run_time_whatever_the_environment_says(tmp_path, monkeypatch):
     adapter(tmp_path)
     monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1")
