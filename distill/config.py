@@ -415,7 +415,7 @@ class ServeConfig(Section):
     replicas: int = Field(default=1, ge=1)
     """Copies of the model, one GPU each; vLLM spreads the requests over them."""
     quantize: Literal["fp8"] | None = None
-    """Quantise the base's linear layers while loading."""
+    """Quantise the base's linear layers while loading; on GPUs."""
     constrain: bool = False
     """Hold every call to its tool's schema while it is generated, where the parser has a
     grammar."""

@@ -107,6 +107,7 @@ def eval_(
     from rich.console import Console
 
     from distill.config import load_config
+    from distill.errors import ConfigError
     from distill.evaluate.runner import prepare
     from distill.evaluate.suites.registry import chosen, prepared
     from distill.evaluate.summary import summarise
@@ -119,18 +120,34 @@ def eval_(
     check_trackers(settings.eval.track)
     wanted = chosen(suite or ())
     evaluation = prepare(settings, endpoint, only.split(",") if only else ())
-    runs = prepared(wanted, evaluation)
+    parts = evaluation.by_server()
+    if len(parts) > 1 and until_width is not None:
+        raise ConfigError(
+            "--until-width asks base and student in turns, but a model tuned whole and its base "
+            "are served one after the other; leave it out"
+        )
+    asked = [prepared(wanted, part) for part in parts]
     try:
-        _ask(evaluation, runs, endpoint, until_width, console)
+        for part, runs in zip(parts, asked, strict=True):
+            _ask(part, runs, endpoint, until_width, console)
     except KeyboardInterrupt:
         console.print("Stopped; what was answered is kept. Run it again to go on.")
         raise typer.Exit(130) from None
+    runs = _together(asked, prepared(wanted, evaluation) if len(parts) > 1 else asked[0])
     report = summarise(evaluation, [run.report() for run in runs])
     folder = settings.results_dir
     written = [write_report(folder, report), write_text(folder, report)]
     written.append(write_page(folder, settings.run_dir))
     track(report, written, settings.eval.track)
     _finish(report, written, console, gate=gate)
+
+
+def _together(parts: list[list[SuiteRun]], whole: list[SuiteRun]) -> list[SuiteRun]:
+    """Return the suites of all models, with what their parts could not have answered."""
+    for part in parts:
+        for run, of_part in zip(whole, part, strict=True):
+            run.gaps |= of_part.gaps
+    return whole
 
 
 def _ask(
@@ -148,11 +165,12 @@ def _ask(
 
     config = evaluation.config
     with ExitStack() as stack:
-        stack.enter_context(stoppable())
+        look = stack.enter_context(stoppable())
         needed = evaluation.needs_endpoint or any(run.needs_endpoint for run in runs)
         if needed and url is None:
-            deployed = deployment(config.run_dir, config.base_model, config.serve)
-            stack.enter_context(endpoint(deployed, config.dataset_dir, console))
+            base = config.base_model
+            deployed = deployment(config.run_dir, base, config.serve, bare=evaluation.bare)
+            stack.enter_context(endpoint(deployed, config.dataset_dir, console, look))
             url = deployed.url
         columns = (
             TextColumn("{task.description:8}"),
@@ -164,6 +182,7 @@ def _ask(
         bars = {}
 
         def tell(name: str, answered: int, cases: int) -> None:
+            look()
             if name not in bars:
                 bars[name] = progress.add_task(name)
             progress.update(bars[name], completed=answered, total=cases)

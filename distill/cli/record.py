@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,7 +87,7 @@ def _listen(settings: Config, recorder: Recorder, host: str, port: int, console:
     plain = {"log_level": "critical", "date_header": False, "server_header": False}
     with (
         bound_socket(host, port, "--port PORT") as door,
-        stoppable(),
+        stoppable() as look,
         listening(app, door, grace_s=DRAIN_S, **plain),
     ):
         shown = f"[{host}]" if ":" in host else host
@@ -94,15 +95,16 @@ def _listen(settings: Config, recorder: Recorder, host: str, port: int, console:
         key = f"of {settings.teacher.api_key_env}" if spends else "the agent's own"
         console.print(f"Recording at [b]{url}[/]: set your agent's base_url to it.")
         console.print(f"Requests go to {root}, with the key {key}. Ctrl-C ends it.\n")
-        _watch(recorder.counts, console)
+        _watch(recorder.counts, console, look)
 
 
-def _watch(counts: Counts, console: Console) -> None:
+def _watch(counts: Counts, console: Console, look: Callable[[], None]) -> None:
     """Show what passes, and say what goes wrong."""
     told = ""
     with console.status("waiting for the first request") as status:
         try:
             while True:
+                look()
                 if counts.fault != told:
                     told = counts.fault
                     console.print(f"[yellow]warning[/]: {told}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +121,10 @@ def _run(deployed: Deployment, dataset_dir: Path | None, console: Console, *, ch
 
     key_env, student = deployed.settings.api_key_env, deployed.students[0]
     try:
-        with stoppable(), endpoint(deployed, dataset_dir, console) as running:
+        with (
+            stoppable(signal.SIGINT) as look,
+            endpoint(deployed, dataset_dir, console, look) as running,
+        ):
             if check:
                 for finding in running.findings:
                     console.print(f"[green]ok[/]  {finding}")
@@ -132,38 +135,64 @@ def _run(deployed: Deployment, dataset_dir: Path | None, console: Console, *, ch
             example = sample_examples(dataset_dir)[0]
             console.print(curl_line(deployed.url, example, student, key_env), markup=False)
             console.print("\nCtrl-C stops it.")
-            running.server.join()
+            running.server.join(look)
     except KeyboardInterrupt:
         console.print("Stopped.")
 
 
 @contextmanager
-def endpoint(deployed: Deployment, dataset_dir: Path | None, console: Console) -> Iterator[Running]:
-    """Start a deployment behind a spinner, and stop it after the block."""
+def endpoint(
+    deployed: Deployment, dataset_dir: Path | None, console: Console, look: Callable[[], None]
+) -> Iterator[Running]:
+    """Start a deployment behind a spinner, and stop it after the block.
+
+    Args:
+        deployed: What to serve.
+        dataset_dir: Holds conversations to check it with.
+        console: Shows the spinner.
+        look: Of `stoppable`.
+    """
     from distill.serve.launch import launched
     from distill.serve.samples import sample_examples
 
     examples = sample_examples(dataset_dir)
     with ExitStack() as stack:
         with console.status("vLLM: starting") as status:
-            running = stack.enter_context(
-                launched(deployed, examples, lambda doing: status.update(f"vLLM: {doing}"))
-            )
+
+            def show(doing: str) -> None:
+                look()
+                status.update(f"vLLM: {doing}")
+
+            running = stack.enter_context(launched(deployed, examples, show))
         yield running
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Treat SIGTERM and a closed terminal like Ctrl-C within the block."""
+def stoppable(*more: signal.Signals) -> Iterator[Callable[[], None]]:
+    """Treat SIGTERM and a closed terminal like Ctrl-C within the block.
+
+    Yields what raises KeyboardInterrupt if one of them has come. Whoever waits calls it, because
+    Python prints and drops what a signal raises while some `__del__` or callback of C runs.
+
+    Args:
+        more: Other signals to treat so.
+    """
+    asked = False
 
     def interrupt(*_: Any) -> None:
+        nonlocal asked
+        asked = True
         raise KeyboardInterrupt
 
-    ends = [signal.SIGTERM, signal.SIGHUP]
+    def look() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    ends = [signal.SIGTERM, signal.SIGHUP, *more]
     heard = [n for n in ends if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
     before = {number: signal.signal(number, interrupt) for number in heard}
     try:
-        yield
+        yield look
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,11 +1,12 @@
 """Who is compared: what decides a model's answers, and how it is asked.
 
-Base and student are two names of one endpoint; the teacher is asked as the config says, or read
-from the trace store. Two further columns are the cheaper answers, both of them the base: with
-worked examples in its prompt, and with its calls held to the schemas of the tools on offer by the
-server's decoder. A candidate's identity holds everything that decides its answers (weights,
-template, parser, request settings) and nothing that does not (port, time limits), so that stored
-answers are reused exactly when they would be given again.
+Base and student are two names of one endpoint, or, where all weights were tuned, two endpoints;
+the teacher is asked as the config says, or read from the trace store. Two further columns are the
+cheaper answers, both of them the base: with worked examples in its prompt, and with its calls held
+to the schemas of the tools on offer by the server's decoder. A candidate's identity holds
+everything that decides its answers (weights, template, parser, request settings) and nothing that
+does not (port, time limits), so that stored answers are reused exactly when they would be given
+again.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Candidate:
     """Worked examples put before every conversation."""
     strict: bool = False
     """Whether its calls are held to the schemas of the tools it is offered."""
+    bare: bool = False
+    """Whether it is asked of a server of its own, which holds the base without the student."""
     disguise: Callable[[Teacher], Teacher] | None = None
     """Changes what it sees; what it answers is changed back."""
 
@@ -97,19 +100,22 @@ def candidates(config: Config, endpoint: str | None, only: Collection[str]) -> l
     """
     settings = config.eval
     manifest = read_manifest(config.run_dir) if set(only) != {"teacher"} else None
-    adapter = manifest is None or manifest.method != "full"
+    with_base = manifest is None or manifest.method != "full" or endpoint is None
     wanted = {
-        "base": adapter,
-        "prompted": adapter and settings.few_shot > 0,
-        "constrained": adapter and settings.constrained,
+        "base": with_base,
+        "prompted": with_base and settings.few_shot > 0,
+        "constrained": with_base and settings.constrained,
         "student": True,
         "teacher": settings.teacher != "none",
     }
     for name in only:
         if name not in MODELS:
             raise ConfigError(f"--only {name!r}: one or more of {','.join(MODELS)}")
-        if not wanted[name] and name != "teacher" and not adapter:
-            raise ConfigError(f"--only {name!r}: a model tuned whole is served without its base")
+        if not wanted[name] and name != "teacher" and not with_base:
+            raise ConfigError(
+                f"--only {name!r}: a model tuned whole is served without its base; leave out "
+                "--endpoint"
+            )
         if not wanted[name] and name != "teacher":
             key = "few_shot" if name == "prompted" else "constrained"
             raise ConfigError(f"--only {name!r}: set eval.{key} to have this column")
@@ -162,8 +168,8 @@ def served_candidate(
         else f"{manifest.name} (all weights of {base} tuned)",
     }
     shots: tuple[Message, ...] = ()
+    whole = manifest.method == "full"
     if name == "student":
-        whole = manifest.method == "full"
         decides["adapter"] = (
             folder_hash(config.run_dir / MERGED)
             if whole
@@ -182,6 +188,7 @@ def served_candidate(
         trials=config.eval.trials,
         shots=shots,
         strict=name == "constrained",
+        bare=whole and name != "student",
     )
 
 

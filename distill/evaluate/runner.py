@@ -8,6 +8,7 @@ named as a gap, never scored.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,6 +163,26 @@ class Evaluation:
             for case in self.cases
             if self.answer(candidate, case, trial) is None
         ]
+
+    def by_server(self) -> list[Evaluation]:
+        """Return the parts to be asked one after the other, each of a server of its own.
+
+        That is one, unless all weights were tuned: base and student are two models then. Parts
+        share answers and gaps with the whole.
+        """
+        base = [one for one in self.candidates if one.bare]
+        others = [one for one in self.candidates if not one.bare]
+        return [self._of(base), self._of(others)] if base and others else [self]
+
+    def _of(self, candidates: Sequence[Candidate]) -> Evaluation:
+        part = copy(self)
+        part.candidates = candidates
+        return part
+
+    @property
+    def bare(self) -> bool:
+        """Whether it is asked of the base without the student."""
+        return any(candidate.bare for candidate in self.candidates)
 
     @property
     def needs_endpoint(self) -> bool:

@@ -25,6 +25,9 @@ OLDEST = (0, 26)
 PARSES_ON_REQUEST = (0, 32)
 """The first vLLM that parses given tokens (`--enable-scale-out`), for the parser's check."""
 
+FP8 = "fp8_per_tensor"
+"""vLLM's name for `serve.quantize: fp8`: its own `fp8` takes weights that are in FP8 already."""
+
 OURS = ("--host", "--port", "--uds", "--api-key", "--served-model-name", "--lora-modules")
 """Flags that `serve.vllm_args` may not hold."""
 
@@ -33,8 +36,8 @@ def vllm_command(target: Deployment, address: Address) -> list[str]:
     """Return the command that serves a deployment, run by this very Python.
 
     Raises:
-        ServeError: vLLM cannot serve an adapter of this rank, or `serve.vllm_args` holds a flag
-            that is not the user's to set.
+        ServeError: vLLM cannot serve an adapter of this rank, it cannot quantise on this machine,
+            or `serve.vllm_args` holds a flag that is not the user's to set.
     """
     settings = target.settings
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", target.base]
@@ -62,7 +65,12 @@ def vllm_command(target: Deployment, address: Address) -> list[str]:
     if settings.replicas > 1:
         command += ["--data-parallel-size", str(settings.replicas)]
     if settings.quantize:
-        command += ["--quantization", settings.quantize]
+        if is_cpu_build():
+            raise ServeError(
+                f"serve.quantize {settings.quantize!r} needs a GPU, but the vLLM here computes on "
+                "the CPU; leave it out"
+            )
+        command += ["--quantization", FP8]
     if release() >= PARSES_ON_REQUEST:
         command += ["--enable-scale-out"]
     command += ["--disable-uvicorn-access-log"]
@@ -80,7 +88,8 @@ def vllm_environment(target: Deployment, address: Address) -> dict[str, str]:
         # One process less to start (a third of the time), none to hand every step over to. vLLM
         # then binds no threads itself: one core is left for the endpoint, as it would do.
         extra["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        extra["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))
+        cores = len(os.sched_getaffinity(0)) - 1
+        extra["OMP_NUM_THREADS"] = str(max(1, cores // target.settings.replicas))
         extra["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB
     if Path(target.base).is_dir():
         extra["HF_HUB_OFFLINE"] = "1"

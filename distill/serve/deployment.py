@@ -53,6 +53,8 @@ class Deployment:
     settings: ServeConfig
     teacher: TeacherConfig | None
     """Who answers what the student cannot."""
+    alone: str = STUDENT
+    """Served name of a model without adapters: the merged student, or its bare base."""
 
     @property
     def url(self) -> str:
@@ -64,12 +66,12 @@ class Deployment:
     @property
     def students(self) -> tuple[str, ...]:
         """Served names of what was trained."""
-        return tuple(self.adapters) or (STUDENT,)
+        return tuple(name for name in self.names if name != BASE)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Models the endpoint lists."""
-        return (BASE, *self.adapters) if self.adapters else (STUDENT,)
+        return (BASE, *self.adapters) if self.adapters else (self.alone,)
 
     @property
     def exposed(self) -> bool:
@@ -108,6 +110,7 @@ def deployment(
     *,
     teacher: TeacherConfig | None = None,
     merged: bool = False,
+    bare: bool = False,
 ) -> Deployment:
     """Return what serves the students of one or more runs.
 
@@ -118,6 +121,7 @@ def deployment(
         teacher: Who answers what the student cannot; the config's of training when None.
         merged: Serve the run's merged model instead of its adapter, as is always done where all
             weights were tuned.
+        bare: Serve the base alone, as the student was trained to read and write.
 
     Raises:
         StudentError: There is no trained student in a run.
@@ -130,7 +134,8 @@ def deployment(
         _refuse_incomplete(run_dir, manifest)
     for other, run_dir in zip(manifests[1:], runs[1:], strict=True):
         _refuse_strangers(first, other, runs[0], run_dir)
-    if merged := merged or any(manifest.method == "full" for manifest in manifests):
+    whole = any(manifest.method == "full" for manifest in manifests)
+    if merged := not bare and (merged or whole):
         base = _merged_folder(runs)
     saved = first.config.get("teacher")
     return Deployment(
@@ -138,7 +143,7 @@ def deployment(
         base=base or first.base,
         revision=None if merged else first.revision,
         base_hash=None if merged else first.base_hash,
-        adapters={} if merged else _named(manifests, runs),
+        adapters={} if merged or bare else _named(manifests, runs),
         rank=max(manifest.rank for manifest in manifests),
         family=first.family,
         parser=first.parser,
@@ -146,6 +151,7 @@ def deployment(
         template_kwargs=first.template_kwargs,
         settings=settings or ServeConfig.model_validate(first.config.get("serve", {})),
         teacher=teacher or (TeacherConfig.model_validate(saved) if saved else None),
+        alone=BASE if bare else STUDENT,
     )
 
 

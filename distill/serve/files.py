@@ -50,6 +50,20 @@ class Loaded:
         return self._stale
 
 
+def check_unchanged(loaded: Loaded) -> None:
+    """Raise if an adapter was written while vLLM loaded it: what it serves is then anybody's guess.
+
+    Raises:
+        ServeError: One was.
+    """
+    changed = [name for name, stale in loaded.stale().items() if stale]
+    if changed:
+        raise ServeError(
+            f"the adapter {changed[0]!r} was written while vLLM loaded it; start again when its "
+            "training has ended"
+        )
+
+
 def _signature(folder: Path) -> list[tuple[int, int, int] | None]:
     return [_stat(folder / name) for name in ADAPTER_FILES]
 

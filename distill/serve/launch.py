@@ -21,7 +21,7 @@ from distill.serve.address import Address, private_address
 from distill.serve.checks import Taught, check_effect, check_parser, check_prompts
 from distill.serve.command import PARSES_ON_REQUEST, release, vllm_command, vllm_environment
 from distill.serve.deployment import Deployment
-from distill.serve.files import Loaded, check_base
+from distill.serve.files import Loaded, check_base, check_unchanged
 from distill.serve.gateway.app import Gateway, create_app
 from distill.serve.gateway.keep import Budget, Keeper
 from distill.serve.gateway.remedy import Remedies
@@ -78,6 +78,7 @@ def launched(
         running = Running(stack.enter_context(server), address)
         progress("importing")
         _check(target, running, examples, progress)
+        check_unchanged(loaded)
         keeper = _keeper(target, teacher)
 
         def make() -> Gateway:
@@ -118,7 +119,7 @@ def _check_answers(
     progress: Progress,
     say: Callable[[str], None],
 ) -> None:
-    student = target.students[0]
+    student = target.names[-1]
     progress("does it read prompts as training did")
     check_prompts(client, student, turns)
     kinds = len({example.meta.get("kind") for example in examples})

@@ -97,7 +97,7 @@ def _unit(path: Path, target: Deployment, targets: Sequence[Path], options: Sequ
         url=target.url,
         user=getpass.getuser(),
         folder=Path.cwd(),
-        command=shlex.join(words).replace("%", "%%"),
+        command=shlex.join(words).replace("%", "%%").replace("$", "$$"),
     )
 
 
@@ -113,11 +113,12 @@ def _compose(target: Deployment, targets: Sequence[Path], options: Sequence[str]
     variables = [key]
     if target.teacher and target.teacher.api_key_env and target.settings.on_invalid:
         variables.append(target.teacher.api_key_env)
+    words = ["distill", "serve", *_absolute(targets), *options, "--host", "0.0.0.0"]
     service = {
         "build": {
             "dockerfile_inline": f"FROM {IMAGE}\nRUN pip install 'tool-distill=={__version__}'\n"
         },
-        "entrypoint": ["distill", "serve", *_absolute(targets), *options, "--host", "0.0.0.0"],
+        "entrypoint": [word.replace("$", "$$") for word in words],
         "working_dir": str(Path.cwd()),
         "environment": variables,
         "ports": [f"127.0.0.1:{port}:{port}"],

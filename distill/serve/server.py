@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -25,6 +26,8 @@ from distill.serve.address import Address
 
 GUARD = Path(__file__).with_name("guard.py")
 
+LOOK_S = 0.5
+"""Between two looks at whether to go on waiting for its end."""
 READY_TIMEOUT_S = 1800.0
 """Longest start: a large base may have to be downloaded first."""
 
@@ -130,14 +133,20 @@ class Server:
         if code is not None:
             raise ServeError(f"vLLM ended with code {code}: {cause(self.log)} (log: {self.log})")
 
-    def join(self) -> None:
+    def join(self, look: Callable[[], None] = lambda: None) -> None:
         """Wait until the process ends by itself, and raise then.
+
+        Args:
+            look: Called again and again; may raise to end the waiting.
 
         Raises:
             ServeError: It ended.
         """
         assert self._process is not None
-        self._process.wait()
+        while self._process.poll() is None:
+            look()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LOOK_S)
         self.check()
 
     def stop(self, grace_s: float = 20.0) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import pytest
 from distill.config import ServeConfig, TeacherConfig, load_config
 from distill.errors import ServeError
 from distill.serve.checks import check_effect, check_parser, check_prompts
+from distill.serve.command import FP8
 from distill.serve.deployment import deployment
 from distill.serve.launch import launched
 from distill.serve.samples import NO_DATA, prompt, taught
@@ -247,6 +249,8 @@ def test_python_clients_work_unchanged(running, target, script):
 @pytest.mark.parametrize("script", ["openai_node.mjs", "openai_agents.py"])
 def test_clients_of_other_environments_work_unchanged(running, target, script):
     folder = os.environ.get("DISTILL_CLIENTS")
+    if script.endswith(".mjs") and not shutil.which("node"):
+        pytest.skip("node is not installed")
     if not folder:
         pytest.skip("DISTILL_CLIENTS names no folder that tests/clients/prepare.py has filled")
     program = "node" if script.endswith(".mjs") else f"{folder}/venv/bin/python"
@@ -332,6 +336,12 @@ def test_base_and_student_do_not_mix_in_one_batch(target, running):
     alone, together = asyncio.run(both())
     assert set(together[::2]) == {alone}
     assert set(together[1::2]) != {alone}
+
+
+def test_vllm_quantises_to_fp8_by_this_name():
+    from vllm.config.quantization import ONLINE_QUANT_SHORTHAND_NAMES
+
+    assert FP8 in ONLINE_QUANT_SHORTHAND_NAMES
 
 
 def test_the_log_is_kept(running, target):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from distill.cli.main import app
 from distill.errors import ConfigError
 from distill.evaluate import runner
 from distill.teachers import Failure, TeacherError
-from tests.unit.evaluate_world import ByHeart, lamp, right, workspace, wrong
+from tests.unit.evaluate_world import ByHeart, adapter, lamp, right, workspace, wrong
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def world(tmp_path, monkeypatch):
         return models[config.model]
 
     @contextmanager
-    def endpoint(deployed, dataset_dir, console):
+    def endpoint(deployed, dataset_dir, console, look):
         started.append(deployed.url)
         yield None
 
@@ -113,3 +114,47 @@ def test_a_wrong_name_is_refused_before_anything_starts(world):
     outcome = evaluate(config, "--only", "pupil")
     assert isinstance(outcome.exception, ConfigError)
     assert started == []
+
+
+def tuned_whole(run_dir):
+    """Put a student whose weights were all tuned in the adapter's place."""
+    adapter(run_dir, method="full", rank=0)
+    (run_dir / "merged").mkdir()
+    (run_dir / "merged" / "config.json").write_text("{}")
+    (run_dir / "merged" / "model.safetensors").write_bytes(b"weights")
+
+
+def test_a_model_tuned_whole_and_its_base_are_served_one_after_the_other(world, monkeypatch):
+    models, _, _, config = world
+    tuned_whole(config.run_dir)
+    served: list[tuple[tuple[str, ...], int, int]] = []
+
+    @contextmanager
+    def endpoint(deployed, dataset_dir, console, look):
+        served.append((deployed.names, models["base"].asked, models["student"].asked))
+        yield None
+
+    monkeypatch.setattr(serve_module, "endpoint", endpoint)
+    refused = evaluate(config, "--until-width", "10")
+    assert "one after the other" in str(refused.exception)
+    first = evaluate(config, "--suite", "robustness:shuffled tools")
+    assert first.exit_code == 0, first.output
+    assert served == [(("base",), 0, 0), (("student",), 16, 0)]
+    assert "won 8, lost 0 of 8 cases" in " ".join(first.output.split())
+    assert evaluate(config, "--suite", "robustness:shuffled tools").exit_code == 0
+    assert len(served) == 2, "nothing is asked twice"
+
+
+def test_what_one_of_two_servers_left_unanswered_is_a_gap(world):
+    models, _, _, config = world
+    tuned_whole(config.run_dir)
+
+    def down(messages):
+        raise TeacherError("connection refused", Failure.TRANSIENT)
+
+    models["base"].play = down
+    outcome = evaluate(config, "--suite", "robustness:shuffled tools")
+    assert outcome.exit_code == 1
+    report = json.loads((config.results_dir / "report.json").read_text())
+    assert list(report["gaps"]) == ["base"]
+    assert list(report["suites"][0]["gaps"]) == ["base"]

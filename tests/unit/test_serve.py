@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from distill.cli.serve import stoppable
 from distill.config import ServeConfig, TeacherConfig
 from distill.dataset import example_to_row, write_rows
 from distill.endpoint import bound_socket
@@ -34,7 +36,7 @@ from distill.serve.command import release, vllm_version
 from distill.serve.command import vllm_command as command_at
 from distill.serve.command import vllm_environment as environment_at
 from distill.serve.deployment import deployment
-from distill.serve.files import Loaded, check_base
+from distill.serve.files import Loaded, check_base, check_unchanged
 from distill.serve.samples import NO_DATA, curl_line, prompt, sample_examples
 from distill.serve.server import GUARD, Server, cause, phase
 from distill.student.base import folder_hash
@@ -122,6 +124,17 @@ def test_the_environment_keeps_what_the_user_set(tmp_path, monkeypatch):
     assert vllm_environment(deployment(tmp_path, str(tmp_path), None))["HF_HUB_OFFLINE"] == "1"
 
 
+def test_replicas_share_the_cores(tmp_path, monkeypatch):
+    adapter(tmp_path)
+    monkeypatch.setattr(command_module, "is_cpu_build", lambda: True)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(9)))
+    for replicas, threads in ((1, "8"), (3, "2"), (12, "1")):
+        settings = ServeConfig(replicas=replicas)
+        environment = vllm_environment(deployment(tmp_path, None, settings))
+        assert environment["OMP_NUM_THREADS"] == threads
+
+
 def test_nothing_is_loaded_at_run_time_whatever_the_environment_says(tmp_path, monkeypatch):
     adapter(tmp_path)
     monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1")
@@ -154,10 +167,17 @@ def test_settings_become_flags(tmp_path, gpu):
     settings = ServeConfig(replicas=4, quantize="fp8", constrain=True)
     given = flags(vllm_command(deployment(tmp_path, None, settings)))
     assert given["--data-parallel-size"] == "4"
-    assert given["--quantization"] == "fp8"
+    assert given["--quantization"] == "fp8_per_tensor"
     assert given["--tool-strict-level"] == "parameter"
     plain = flags(vllm_command(deployment(tmp_path, None, ServeConfig())))
     assert not plain.keys() & {"--data-parallel-size", "--quantization", "--tool-strict-level"}
+
+
+def test_fp8_is_refused_where_there_is_no_gpu(tmp_path, monkeypatch):
+    adapter(tmp_path)
+    monkeypatch.setattr(command_module, "is_cpu_build", lambda: True)
+    with pytest.raises(ServeError, match=r"serve\.quantize 'fp8' needs a GPU"):
+        vllm_command(deployment(tmp_path, None, ServeConfig(quantize="fp8")))
 
 
 @pytest.mark.parametrize("version", ["0.25.1", "0.9.2+cpu"])
@@ -426,6 +446,41 @@ def test_the_phase_is_the_last_one_reached(tmp_path):
     assert phase(log) == "preparing the cache"
 
 
+class Asks:
+    """Asks distill to stop at a moment when Python drops what a signal raises."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_python_drops_still_ends_the_wait(tmp_path, monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda it: dropped.append(it.exc_type))
+    with fake(tmp_path, "base") as server, pytest.raises(KeyboardInterrupt):
+        with stoppable() as look:
+            look()
+            Asks()
+            assert dropped == [KeyboardInterrupt]
+            server.join(look)
+
+
+def test_a_signal_that_python_drops_ends_the_start(tmp_path, monkeypatch):
+    """The server is never ready; only asking for the signal ends the waiting."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda it: None)
+
+    def launched(deployed, examples, show):
+        show("starting")
+        Asks()
+        show("starting")
+        pytest.fail("nobody looked")
+
+    monkeypatch.setattr(launch, "launched", launched)
+    adapter(tmp_path)
+    outcome = cli(tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+    assert "Stopped." in outcome.output
+
+
 # --- checks -----------------------------------------------------------------------------------
 
 
@@ -548,11 +603,16 @@ def test_an_adapter_that_was_trained_again_is_stale(tmp_path):
     folder = adapter(tmp_path)
     weights = folder / "adapter_model.safetensors"
     loaded = Loaded({"student": folder})
+    check_unchanged(loaded)
     assert loaded.stale() == {"student": False}
     weights.write_bytes(weights.read_bytes())  # touched, not changed
     assert loaded.stale() == {"student": False}
     weights.write_bytes(b"others!")
     assert loaded.stale() == {"student": True}
+    with pytest.raises(
+        ServeError, match=r"'student' was written while vLLM loaded it; start again"
+    ):
+        check_unchanged(loaded)
     weights.unlink()
     assert loaded.stale() == {"student": True}
     weights.write_bytes(b"weights")
@@ -638,16 +698,32 @@ def test_a_systemd_unit(tmp_path):
     assert unit["Service"]["EnvironmentFile"] == "-/etc/distill/shop.env"
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_systemd_takes_the_unit(tmp_path):
+    adapter(tmp_path / "run")
+    file = tmp_path / "shop.service"
+    outcome = cli(tmp_path / "run", "--vllm-arg=--a=50%", "--vllm-arg=--b=$HOME", "--write", file)
+    assert outcome.exit_code == 0, outcome.output
+    assert "--a=50%%" in file.read_text() and "--b=$$HOME" in file.read_text()
+    done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True)
+    assert file.name not in done.stderr, done.stderr
+    file.write_text(file.read_text().replace("Restart=on-failure", "Restart=sometimes"))
+    done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True)
+    assert "ignoring: sometimes" in done.stderr, "it does look"
+
+
 def test_a_compose_file(tmp_path, monkeypatch):
     adapter(tmp_path / "run", config={"serve": {"api_key_env": "DOOR", "port": 9002}})
     monkeypatch.setenv("DOOR", "sesame")
-    assert cli(tmp_path / "run", "--write", tmp_path / "compose.yaml").exit_code == 0
+    option = "--vllm-arg=--b=$HOME"
+    assert cli(tmp_path / "run", option, "--write", tmp_path / "compose.yaml").exit_code == 0
     text = (tmp_path / "compose.yaml").read_text()
     service = yaml.safe_load(text)["services"]["student"]
     assert service["entrypoint"][-2:] == ["--host", "0.0.0.0"]
     assert service["ports"] == ["127.0.0.1:9002:9002"]
     assert service["environment"] == ["DOOR"]
     assert f"{tmp_path / 'run'}:{tmp_path / 'run'}" in service["volumes"]
+    assert "--vllm-arg=--b=$$HOME" in service["entrypoint"], "Compose would put a variable there"
     assert "sesame" not in text
     adapter(tmp_path / "run", config={})
     outcome = cli(tmp_path / "run", "--write", tmp_path / "compose.yaml")

@@ -23,7 +23,7 @@ from distill.dataset import TRAIN, read_examples
 from distill.errors import ConfigError, TrainError
 from distill.evaluate.candidates import candidates
 from distill.serve.deployment import deployment
-from distill.student.base import find_base, folder_hash, load_tokenizer
+from distill.student.base import base_hash, find_base, folder_hash, load_tokenizer
 from distill.student.manifest import read_manifest
 from distill.student.render import render
 from distill.train import merge, progress, runner
@@ -118,10 +118,16 @@ def test_a_fully_tuned_student_is_a_checkpoint_that_is_served_alone(trained: Pat
     served = deployment(config.run_dir, None, None)
     assert (served.base, served.names, served.base_hash) == (str(folder), ("student",), None)
     compared = {one.name: one for one in candidates(config, None, ())}
-    assert set(compared) == {"student", "teacher"}
+    assert {name for name, one in compared.items() if one.bare} == {"base"}
+    assert set(compared) == {"base", "student", "teacher"}
     assert "all weights of base tuned" in compared["student"].label
-    with pytest.raises(ConfigError, match=r"'base': a model tuned whole is served without its"):
-        candidates(config, None, ("base",))
+    url = "http://127.0.0.1:9/v1"
+    assert {one.name for one in candidates(config, url, ())} == {"student", "teacher"}
+    with pytest.raises(ConfigError, match=r"'base': .* served without its base; leave out --end"):
+        candidates(config, url, ("base",))
+    beside = deployment(config.run_dir, config.base_model, None, bare=True)
+    assert (beside.base, beside.names, beside.students) == (config.base_model, ("base",), ())
+    assert beside.base_hash == base_hash(find_base(config))
     with pytest.raises(TrainError, match=r"is the whole model already: .* 'full'"):
         merge.merge(config)
     kept = folder_hash(folder)

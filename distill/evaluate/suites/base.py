@@ -98,6 +98,9 @@ class SingleTurn(Question):
 class SuiteRun(Protocol):
     """A suite with the models that answer it."""
 
+    gaps: dict[str, str]
+    """Model -> why answers of it are missing; filled by `ask`."""
+
     @property
     def needs_endpoint(self) -> bool:
         """Whether the student's endpoint has anything left to answer."""
