@@ -61,6 +61,9 @@ def _row(heading: str, field: str, report: Report) -> list[str]:
 
 def _numbers(models: Sequence[ModelReport]) -> list[list[str]]:
     return [
+        *_trials(models),
+        ["Abstention precision", *(_share(m.abstention.precision) for m in models)],
+        ["Abstention recall", *(_share(m.abstention.recall) for m in models)],
         ["Abstention F1", *(_percent(m.abstention.f1) for m in models)],
         ["Decision F1", *(_percent(m.decision_f1) for m in models)],
         ["Parallel F1", *(_percent(m.parallel.f1) for m in models)],
@@ -77,6 +80,24 @@ def _numbers(models: Sequence[ModelReport]) -> list[list[str]]:
     ]
 
 
+def _trials(models: Sequence[ModelReport]) -> list[list[str]]:
+    """Return what repeated trials show, where there were any."""
+    most = max((one.k for m in models for one in m.pass_k), default=1)
+    rows = [[f"pass^{k}", *(_passed(m, k) for m in models)] for k in range(2, most + 1)]
+    if any(m.agreement for m in models):
+        rows.append(["Agrees with itself", *(_share(m.agreement) for m in models)])
+    return rows
+
+
+def _passed(model: ModelReport, k: int) -> str:
+    one = next((one for one in model.pass_k if one.k == k), None)
+    if one is None:
+        return _percent(None)
+    if one.low is None or one.high is None:
+        return _percent(one.value)
+    return f"{100 * one.value:.1f}% ({100 * one.low:.0f}-{100 * one.high:.0f})"
+
+
 def _suite(suite: SuiteReport) -> str:
     names = list(dict.fromkeys(name for part in suite.parts.values() for name in part))
     rows = [[p, *(_share(s.get(name)) for name in names)] for p, s in suite.parts.items()]
@@ -91,7 +112,8 @@ def _suite(suite: SuiteReport) -> str:
         [f"{part}, points against unchanged", *(_change(models.get(name)) for name in names)]
         for part, models in suite.changes.items()
     ]
-    notes = "".join(f"{note}\n\n" for note in suite.notes)
+    said = (*suite.notes, *(f"{name}: {why}." for name, why in suite.gaps.items()))
+    notes = "".join(f"{note}\n\n" for note in said)
     return f"## {suite.name} ({suite.version})\n\n{notes}" + _table(["", *names], rows)
 
 
@@ -119,6 +141,10 @@ def _comparisons(report: Report) -> list[str]:
     if report.gap_closed:
         gap = report.gap_closed
         lines.append(f"- gap closed: {gap.value:.0%} ({gap.low:.0%} to {gap.high:.0%})")
+    if even := report.break_even:
+        when = "never at these prices" if even.requests is None else f"{even.requests:,} requests"
+        spent = even.teacher_usd + even.training_usd
+        lines.append(f"- break-even: {when} (${spent:,.2f} spent on traces and training)")
     return [*lines, ""]
 
 

@@ -17,7 +17,7 @@ from distill.report.curve import learning
 from distill.report.html import EXPLAINED, number, percent, render
 from distill.report.plots import losses
 from distill.report.text import markdown
-from distill.results import Silence, SuiteReport, write_report
+from distill.results import BreakEven, PassK, Silence, SuiteReport, write_report
 from distill.types import Outcome
 from tests.unit.evaluate_world import (
     ByHeart,
@@ -180,6 +180,29 @@ async def test_suites_show_what_changes_cost_and_what_was_done_in_silent_turns(r
     assert page.index("Against the same cases unchanged") < page.index("Silent turns")
     assert "| multi_turn_miss_func: silent turns with a change | - | 25.0%" in text
     assert "| noise, points against unchanged | - | +" in text
+    assert "student: 1 of 9 questions without an answer." in text
+
+
+async def test_the_text_has_what_trials_show_and_the_break_even(report):
+    made = report[0]
+    text = markdown(made)
+    assert "pass^" not in text and "Agrees with itself" not in text and "break-even" not in text
+    assert "| Abstention precision | " in text and "| Abstention recall | " in text
+    passed = (
+        PassK(k=2, value=0.5, low=0.4, high=0.6),
+        PassK(k=3, value=0.25, low=None, high=None),
+    )
+    student = made.models["student"]
+    tried = student.model_copy(update={"pass_k": passed, "agreement": student.turn_accuracy})
+    even = BreakEven(teacher_usd=30, training_usd=2.5, saving_per_1000=7, requests=4643)
+    update = {"models": {**made.models, "student": tried}, "break_even": even}
+    text = markdown(made.model_copy(update=update))
+    assert "| pass^2 | - | 50.0% (40-60) |" in text
+    assert "| pass^3 | - | 25.0% |" in text
+    assert "| Agrees with itself | - | " in text
+    assert "- break-even: 4,643 requests ($32.50 spent on traces and training)" in text
+    never = even.model_copy(update={"requests": None})
+    assert "- break-even: never" in markdown(made.model_copy(update={"break_even": never}))
 
 
 def test_no_loss_curve_without_losses(tmp_path):
