@@ -49,9 +49,9 @@ def read_allowance(headers: Mapping[str, str]) -> Allowance | None:
             refilled = (limit - left) / _seconds(headers["x-ratelimit-reset-requests"])
             if not 1 / ALIKE <= refilled * MINUTE_S / limit <= ALIKE:
                 return None
-    except (KeyError, ValueError, ZeroDivisionError):
+        return Allowance(limit / MINUTE_S, min(left, limit)) if limit > 0 else None
+    except (KeyError, ValueError, ArithmeticError):
         return None
-    return Allowance(limit / MINUTE_S, left) if limit > 0 else None
 
 
 def _seconds(text: str) -> float:

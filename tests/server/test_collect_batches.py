@@ -235,7 +235,7 @@ def test_killed_at_random_instants_nothing_is_paid_twice(
         [sys.executable, "-c", KILLED, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=environment(),
     )
     assert done.returncode == 0, done.stderr
@@ -283,7 +283,7 @@ async def test_killed_around_the_hand_over(
     monkeypatch.setattr("distill.collect.waves.GRACE_S", 0.0)
     path = batched(tmp_path, mock, provider, 5, turns=2)
     command = [sys.executable, "-c", KILLED_AT, str(path), instant]
-    done = subprocess.run(command, timeout=60, env=environment(), check=False)
+    done = subprocess.run(command, timeout=300, env=environment(), check=False)
     assert done.returncode == -signal.SIGKILL
     assert handed_over(mock).total() == (5 if instant == "after" else 0)
     config = load_config(path)
@@ -303,7 +303,7 @@ async def test_a_batch_of_somebody_else_is_not_taken_for_ours(
     monkeypatch.setattr("distill.collect.waves.GRACE_S", 0.0)
     path = batched(tmp_path, mock, "anthropic", 2, turns=1)
     command = [sys.executable, "-c", KILLED_AT, str(path), "before"]
-    subprocess.run(command, timeout=60, env=environment(), check=False)
+    subprocess.run(command, timeout=300, env=environment(), check=False)
     asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "theirs"}]}
     foreign = [{"custom_id": name, "params": asked} for name in ("a", "b")]
     mock.client.post("/anthropic/v1/messages/batches", json={"requests": foreign})
@@ -379,7 +379,7 @@ def test_the_command_shows_what_is_pending_and_how_to_go_on(tmp_path: Path, mock
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     (line,) = [line for line in output.splitlines() if line.startswith("collect: ")][-1:]
     assert "batches: 0 done, 4 calls pending in 1 (msgbatch_" in line
@@ -525,7 +525,7 @@ def test_two_processes_share_one_store_and_no_call_is_made_twice(
 ):
     path = batched(tmp_path, mock, "openai_chat", 20, turns=2, store=store_url, batch_size=5)
     both = [start(path), start(path)]
-    outputs = [process.communicate(timeout=120)[0] for process in both]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     asked = handed_over(mock)
     assert asked.total() == len(asked) == 40

@@ -20,7 +20,7 @@ from distill.traces import TraceStore
 def test_the_command_prints_what_it_did_and_what_comes_next(tmp_path: Path, mock: Mock):
     path = workspace(tmp_path, mock, "openai_chat", 12)
     process = start(path, "--limit", "5", "--set", "collect.concurrency=2")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "5 of 5 done" in output
     assert "completed" in output
@@ -32,7 +32,7 @@ def test_the_command_prints_what_it_did_and_what_comes_next(tmp_path: Path, mock
 def test_a_dry_run_asks_nothing_but_to_count_and_says_when_it_could_not(tmp_path: Path, mock: Mock):
     path = workspace(tmp_path, mock, "anthropic", 12)
     process = start(path, "--dry-run", "--set", "teacher.limits.requests=6")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "episodes owed     12" in output
     assert "2 min to 4 min, at 6 calls a minute" in output
@@ -99,7 +99,7 @@ def test_killed_at_random_instants_nothing_is_lost_doubled_or_unaccounted(
         assert len(later) == len(set(later))
     assert 0 < len(snapshots[-1]) < 400
     process = start(path)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     with TraceStore.open(store_url) as store:
         keys = [trace.key for trace in store.traces()]
@@ -127,7 +127,7 @@ def test_two_processes_share_one_store_and_no_episode_runs_twice(
     path = workspace(tmp_path, mock, "openai_chat", 60, store=store_url)
     mock.behave({"type": "delay", "seconds": 0.03, "times": None})
     both = [start(path), start(path)]
-    outputs = [process.communicate(timeout=120)[0] for process in both]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     with TraceStore.open(store_url) as store:
         assert store.counts().done == 60
@@ -143,7 +143,7 @@ def test_two_processes_share_one_budget(tmp_path: Path, mock: Mock, store_url: s
         *("--set", "teacher.price={input: 100, output: 100}"),
     )
     both = [start(path, *limits), start(path, *limits)]
-    outputs = [process.communicate(timeout=120)[0] for process in both]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert all("the budget of $0.12 is reached" in output for output in outputs), outputs
     assert all("left undone" in output for output in outputs)
@@ -162,7 +162,7 @@ def test_ctrl_c_drains_says_so_and_exits_130(tmp_path: Path, mock: Mock):
     process = start(path)
     wait_for(process, path, 3)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "in flight are brought to their end" in output
     assert "left undone" in output

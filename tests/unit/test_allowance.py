@@ -52,6 +52,9 @@ def test_a_limit_by_the_minute_is_read(headers: dict[str, str], allowance: Allow
         openai("-1", "-1", "0s"),
         anthropic("0", "0"),
         anthropic("", "1"),
+        anthropic("9" * 400, "9" * 400),
+        openai("9" * 400, "0", "1s"),
+        openai("9" * 5000, "0", "1s"),
         {"x-ratelimit-limit-requests": "60"},
     ],
 )
