@@ -66,11 +66,16 @@ def _ask(rehearsal: Rehearsal, url: str | None, console: Console) -> None:
         return
     settings = rehearsal.config
     with ExitStack() as stack:
-        stack.enter_context(stoppable())
+        look = stack.enter_context(stoppable())
         if url is None:
             deployed = deployment(settings.run_dir, settings.base_model, settings.serve)
-            stack.enter_context(endpoint(deployed, settings.dataset_dir, console))
+            stack.enter_context(endpoint(deployed, settings.dataset_dir, console, look))
             url = deployed.url
         progress = stack.enter_context(Progress(console=console))
         bar = progress.add_task("student", total=len(rehearsal.tasks))
-        asyncio.run(rehearsal.ask(url, lambda done, total: progress.update(bar, completed=done)))
+
+        def tell(done: int, total: int) -> None:
+            look()
+            progress.update(bar, completed=done)
+
+        asyncio.run(rehearsal.ask(url, tell))

@@ -138,7 +138,7 @@ def test_it_starts_the_server_itself_and_not_when_nothing_is_owed(config, studen
     started = []
 
     @contextmanager
-    def endpoint(deployed, dataset_dir, console):
+    def endpoint(deployed, dataset_dir, console, look):
         started.append(deployed.url)
         yield None
 
