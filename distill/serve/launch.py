@@ -119,14 +119,14 @@ def _check_answers(
     progress: Progress,
     say: Callable[[str], None],
 ) -> None:
-    student = target.names[-1]
+    model = target.names[-1]
     progress("does it read prompts as training did")
-    check_prompts(client, student, turns)
+    check_prompts(client, model, turns)
     kinds = len({example.meta.get("kind") for example in examples})
     say(f"{len(turns)} prompts of {kinds} kinds become the tokens of training")
     progress("does it parse calls as training wrote them")
     if release() >= PARSES_ON_REQUEST:
-        check_parser(client, student, target.parser, turns)
+        check_parser(client, model, target.parser, turns)
         calls = sum(len(turn.answer.tool_calls) for turn in turns)
         say(f"{calls} calls come back from the parser {target.parser!r} as they were taught")
     else:
