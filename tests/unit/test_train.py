@@ -322,7 +322,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(trained: Path) -> None:
     assert steps == [1, 2, 3, 3, 4, 5, 6, 6]
 
 
-@pytest.mark.parametrize("objective", ["sft", "dpo"])
+@pytest.mark.parametrize("objective", ["sft", "dpo", "kto"])
 def test_two_ranks_train_the_student_that_one_does(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
