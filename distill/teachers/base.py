@@ -80,7 +80,7 @@ class Teacher(ABC):
     requests_per_minute: float | None = None
     """The account's limit, where the config names it."""
     allowance: Allowance | None = None
-    """What the last answer said of the account's limit."""
+    """What the last answer said of the account's limit; None once the gate has heard it."""
 
     @property
     def name(self) -> str:

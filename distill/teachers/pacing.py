@@ -81,6 +81,8 @@ class PacedTeacher(Teacher):
         finally:
             if self.teacher.allowance is not None:
                 self.gate.told(number, self.teacher.allowance)
+                # Said once: a later call that gets no answer must not pass it on as new.
+                self.teacher.allowance = None
 
     async def close(self) -> None:
         """Close the teacher's connections."""

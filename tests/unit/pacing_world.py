@@ -73,7 +73,7 @@ class Server(Teacher):
             error = self.fault(number)
             told = self.told and self.told.allowance
             await asyncio.sleep(self.refusal() if error else self.latency())
-            self.allowance = told
+            self.allowance = told or self.allowance
             if error:
                 raise error
         finally:

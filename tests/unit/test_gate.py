@@ -245,6 +245,22 @@ def test_a_limit_that_is_told_is_used_up_without_a_refusal(latency, rate: float,
     virtually(main)
 
 
+def test_what_was_told_is_not_told_again_by_a_call_without_an_answer():
+    async def main() -> None:
+        server = Server(latency=quick)
+        server.told = Bucket(2, 100)
+        teacher = paced(server, 4)
+        await teacher.complete((), ())
+        heard: list[int] = []
+        teacher.gate.told = lambda number, _: heard.append(number)
+        server.told = None
+        server.fault = lambda number: fault() if number == 2 else None
+        await teacher.complete((), ())
+        assert heard == []
+
+    virtually(main)
+
+
 def test_a_limit_of_the_config_that_is_less_is_kept_to():
     async def main() -> None:
         server = Server(Bucket(10, 10), quick)
