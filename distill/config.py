@@ -377,6 +377,10 @@ class TrainConfig(Section):
     """Stop when so many validations in a row brought nothing better; never when left out."""
     seed: int = 0
     """Seed of initialisation and of the order of examples."""
+    track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Experiment trackers that get loss, validation and tokens of every step too. TensorBoard's
+    files are in the run's folder; where the others are, their own environment variables say
+    (WANDB_MODE, WANDB_PROJECT, MLFLOW_TRACKING_URI, ...)."""
 
     @model_validator(mode="after")
     def _has_a_reference(self) -> Self:

@@ -22,6 +22,7 @@ from distill.student.base import find_base, load_tokenizer
 from distill.student.families import family_of
 from distill.teachers import is_hosted, price_of
 from distill.toolsets import LoadedToolSet, configured_tasks, load_toolset
+from distill.trackers import check_trackers
 from distill.types import Kind, SystemMessage, Task, ToolSet, UserMessage
 
 MINIMUM_FREE_GB = 1.0
@@ -68,6 +69,7 @@ def inspect(config: Config) -> Iterator[Finding]:
     if loaded and Path(config.base_model).is_dir():
         yield from _prompt(config, loaded)
     yield from _packages()
+    yield from _trackers(config)
     yield from _disk(config)
 
 
@@ -213,6 +215,14 @@ def _packages() -> Iterator[Finding]:
         if find_spec(package) is None:
             text = f"{package} is not installed; `distill {command}` needs tool-distill[{extra}]"
             yield Finding("packages", Level.WARNING, text)
+
+
+def _trackers(config: Config) -> Iterator[Finding]:
+    for setting, names in (("train.track", config.train.track), ("eval.track", config.eval.track)):
+        try:
+            check_trackers(setting, names)
+        except DistillError as error:
+            yield Finding("packages", Level.FAULT, str(error))
 
 
 def _disk(config: Config) -> Iterator[Finding]:

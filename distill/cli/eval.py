@@ -111,13 +111,14 @@ def eval_(
     from distill.evaluate.runner import prepare
     from distill.evaluate.suites.registry import chosen, prepared
     from distill.evaluate.summary import summarise
-    from distill.evaluate.trackers import check_trackers, track
+    from distill.evaluate.trackers import track
     from distill.report import write_page, write_text
     from distill.results import write_report
+    from distill.trackers import check_trackers
 
     settings = load_config(config, [*(set_ or ()), *([f"eval.limit={limit}"] if limit else ())])
     console = Console(highlight=False)
-    check_trackers(settings.eval.track)
+    check_trackers("eval.track", settings.eval.track)
     wanted = chosen(suite or ())
     evaluation = prepare(settings, endpoint, only.split(",") if only else ())
     parts = evaluation.by_server()

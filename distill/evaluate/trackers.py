@@ -9,26 +9,13 @@ work without a server: W&B with `WANDB_MODE=offline`, MLflow with a `sqlite:///`
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from distill.errors import ConfigError
 from distill.results import SHARES, Report, Share
 
 Tracker = Callable[[Report, Sequence[Path]], None]
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Make sure that every tracker is there, before anything is asked.
-
-    Raises:
-        ConfigError: One is not installed.
-    """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"eval.track: {name!r} is not installed; run `pip install {name}`")
 
 
 def track(report: Report, files: Sequence[Path], names: Sequence[str]) -> None:

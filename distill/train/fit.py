@@ -9,12 +9,13 @@ from __future__ import annotations
 import gc
 import math
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from rich.console import Console
-from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from distill.config import Config
@@ -38,6 +39,7 @@ from distill.train.preference import (
 from distill.train.progress import Display, FinalValidation, Interrupt, MetricsFile
 from distill.train.run import Run
 from distill.train.sft import TrieCollator, TrieTrainer, numbered
+from distill.train.trackers import run_name, tracked
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,17 @@ def _too_small(row_tokens: int, also: str) -> TrainError:
 def _attempt(job: Job, console: Console) -> Fitted:
     checkpoint = job.run.last_checkpoint()
     log = job.run.log if ranks.is_first() else None
-    with quiet(log), Display(console) as display, Interrupt() as interrupt:
+    with ExitStack() as stack:
+        stack.enter_context(quiet(log))
+        interrupt = stack.enter_context(Interrupt())
+        callbacks: list[TrainerCallback] = [interrupt]
+        if ranks.is_first():
+            step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+            callbacks += stack.enter_context(tracked(job.config, step))
+            callbacks.append(MetricsFile(job.run.metrics))
+            callbacks.append(stack.enter_context(Display(console)))
         trainer = _trainer(job)
-        written = (MetricsFile(job.run.metrics), display) if ranks.is_first() else ()
-        for callback in (*written, interrupt):
+        for callback in callbacks:
             trainer.add_callback(callback)
         if job.material.validation:
             trainer.add_callback(FinalValidation())
@@ -178,7 +187,9 @@ def _arguments(job: Job) -> SFTConfig:
         greater_is_better=True,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
+        report_to="none",  # the trackers are callbacks of ours
+        run_name=run_name(job.config),
+        project=job.config.name,
         disable_tqdm=True,
         # A frozen base is held in its precision, adapters in float32: nothing to autocast.
         bf16=settings.method == "full" and device.dtype is torch.bfloat16,

@@ -28,6 +28,7 @@ from distill.config import Config
 from distill.errors import TrainError
 from distill.proportion import Z95, wilson
 from distill.student.base import Base
+from distill.trackers import check_trackers
 from distill.train import ranks
 from distill.train.accuracy import Exam
 from distill.train.data import Material
@@ -82,6 +83,7 @@ def grow(config: Config, console: Console) -> Growth | None:
     """
     if ranks.count() > 1:
         raise TrainError("--curve runs in one process; start it without torchrun")
+    check_trackers("train.track", config.train.track)
     base, material, tokenizer = prepared(config)
     parts = nested_parts(material.families, config.train.seed)
     if len(parts) < 2 or not material.validation:

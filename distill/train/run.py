@@ -5,8 +5,8 @@
       checkpoints/   the Trainer's own; the newest complete one is resumed from
       adapter/       appears in one step when training is finished
 
-The same weights come from the same `run.json`, so it leaves out what only moves or packs the work
-(`train.output`, `train.row_tokens`).
+The same weights come from the same `run.json`, so it leaves out what only moves, packs or watches
+the work (`train.output`, `train.row_tokens`, `train.track`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from distill.train.data import Material
 from distill.types import Json, digest
 
 _IDENTITY = "run.json"
-_IRRELEVANT = {"output", "row_tokens"}
+_IRRELEVANT = {"output", "row_tokens", "track"}
 
 
 class Run:

@@ -22,6 +22,7 @@ from distill.student.manifest import Manifest, read_manifest
 from distill.student.render import Renderer
 from distill.student.template import check_template
 from distill.toolsets import load_toolset
+from distill.trackers import check_trackers
 from distill.train import ranks
 from distill.train.card import write_card
 from distill.train.curve import draw_curve
@@ -54,6 +55,7 @@ def plan(config: Config) -> tuple[Plan, Device]:
     Raises:
         DistillError: Something that training needs is missing or does not fit.
     """
+    check_trackers("train.track", config.train.track)
     base, material, _ = prepared(config)
     device = choose_device()
     return make_plan(config, base, material, device), device
@@ -68,6 +70,7 @@ def train(config: Config, console: Console) -> Result:
         DistillError: Something that training needs is missing or does not fit, or the run in the
             folder has other settings.
     """
+    check_trackers("train.track", config.train.track)
     return train_on(config, *prepared(config), console)
 
 

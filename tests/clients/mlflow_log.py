@@ -9,12 +9,13 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from distill.evaluate.trackers import check_trackers, numbers, track
+from distill.evaluate.trackers import numbers, track
 from distill.results import read_report
+from distill.trackers import check_trackers
 
 folder = Path(os.environ["REPORT"])
 report = read_report(folder)
-check_trackers(["mlflow"])
+check_trackers("eval.track", ["mlflow"])
 track(report, [folder / "report.json"], ["mlflow"])
 
 client = MlflowClient()

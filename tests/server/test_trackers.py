@@ -13,11 +13,12 @@ import pytest
 
 from distill.config import load_config
 from distill.errors import ConfigError
-from distill.evaluate import runner, trackers
+from distill.evaluate import runner
 from distill.evaluate.runner import prepare
 from distill.evaluate.summary import summarise
-from distill.evaluate.trackers import check_trackers, numbers, track
+from distill.evaluate.trackers import numbers, track
 from distill.results import write_report
+from distill.trackers import check_trackers
 from tests.unit.evaluate_world import ByHeart, lamp, no_tool, right, workspace, wrong
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,6 @@ async def test_mlflow_keeps_a_run_in_a_file(results, tmp_path):
 def test_a_tracker_that_is_not_there_is_found_before_anything_is_asked(tmp_path, monkeypatch):
     config = workspace(tmp_path, [lamp(1)])
     changed = load_config(config.source, ["eval.track=[mlflow]"])
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("distill.trackers.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"eval.track: 'mlflow' is not installed; run `pip"):
-        check_trackers(changed.eval.track)
+        check_trackers("eval.track", changed.eval.track)

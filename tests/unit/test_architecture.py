@@ -15,7 +15,7 @@ LAYERS = [
     {"types"},
     {"proportion"},
     {"audit", "calibration"},
-    {"config", "chat", "dataset", "endpoint", "interrupts", "results", "similarity"},
+    {"config", "chat", "dataset", "endpoint", "interrupts", "results", "similarity", "trackers"},
     {"toolsets", "teachers", "traces", "student", "matching"},
     {"episode", "judge"},
     {
