@@ -1,4 +1,4 @@
-"""Claim: a student trained on filtered traces calls better than one trained on the raw ones.
+"""Question: what does a student gain from filtered traces against the raw ones?
 
 Both learn from the same store of the embedded teacher, which errs in about one task of nine, and
 from the same families of tasks; both start from the embedded student, with the same settings and
