@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from transformers import TrainerCallback
-from transformers.integrations import (
+from transformers.integrations.integration_utils import (
     MLflowCallback,
     TensorBoardCallback,
     TrackioCallback,
@@ -59,7 +59,7 @@ def _tensorboard(stack: ExitStack, config: Config, step: int) -> TrainerCallback
     from torch.utils.tensorboard import SummaryWriter
 
     folder = os.environ.get("TENSORBOARD_LOGGING_DIR") or str(config.run_dir / "tensorboard")
-    writer = SummaryWriter(folder, purge_step=step + 1)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(folder, purge_step=step + 1)
     stack.callback(writer.close)
     return TensorBoardCallback(writer)  # type: ignore[no-untyped-call]
 
