@@ -39,7 +39,7 @@ def merge(
 
     console, settings = Console(), load_config(config, set_)
     folder = settings.run_dir / MERGED
-    if read_manifest(settings.run_dir).method != "full" or not gguf:
+    if read_manifest(settings.run_dir).method != "full" or output or not gguf:
         merged = merging.merge(settings, output)
         folder = merged.folder
         console.print(

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from train_world import byte_tokenizer, tiny_model, workspace
 from transformers import AutoModelForCausalLM
 
+from distill.cli.merge import merge as merge_command
 from distill.config import Config, TrainConfig, load_config
 from distill.dataset import TRAIN, read_examples
 from distill.errors import ConfigError, TrainError
@@ -130,6 +131,9 @@ def test_a_fully_tuned_student_is_a_checkpoint_that_is_served_alone(trained: Pat
     assert beside.base_hash == base_hash(find_base(config))
     with pytest.raises(TrainError, match=r"is the whole model already: .* 'full'"):
         merge.merge(config)
+    method = ["train.method=full", "train.output=runs/full"]
+    with pytest.raises(TrainError, match="is the whole model already"):
+        merge_command(trained / "configs/bells.yaml", trained / "elsewhere", True, method)
     kept = folder_hash(folder)
     (folder / "model.safetensors").write_bytes(b"")
     changed = {one.name: one for one in candidates(config, None, ())}
