@@ -65,7 +65,7 @@ def settings(config: Config, folder: str, examples: int, **more: Any) -> SFTConf
         output_dir=folder,
         per_device_train_batch_size=config.train.batch_size,
         num_train_epochs=1,
-        learning_rate=config.train.peak_learning_rate,
+        learning_rate=config.train.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, steps // 20),
         weight_decay=0.0,
