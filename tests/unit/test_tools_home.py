@@ -191,7 +191,8 @@ def lookup_accuracy(tasks: list[Task], kinds: set[Kind], seed: int) -> float:
 @pytest.mark.parametrize(
     ("kinds", "ceiling"),
     [
-        ({Kind.SINGLE, Kind.CHOOSE}, 0.8),
+        # Telling words are shared by wordings, or a held-out wording could not be understood.
+        ({Kind.SINGLE, Kind.CHOOSE}, 0.85),
         ({Kind.SINGLE, Kind.CHOOSE, Kind.NO_TOOL, Kind.MISSING}, 0.65),
         (set(Kind) - {Kind.CHAT, Kind.MULTI_TURN}, 0.6),
     ],
