@@ -1,7 +1,7 @@
 """The verbs of the student's world: what tools do, how people ask for it, how it is reported.
 
-The words are in the tables `deeds`, `readings` and `facts`. Sentences are put together in
-`sentences`, tools in `toolbox`.
+The words are in the tables `deeds`, `opposites`, `readings` and `facts`. Sentences are put together
+in `sentences`, tools in `toolbox`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,6 @@ import functools
 from dataclasses import dataclass
 
 from .tables import rows, split
-
-OPPOSITES = (
-    ("start_up", "halt"), ("fill", "drain"), ("publish", "withdraw"), ("reserve", "release"),
-    ("approve", "reject"), ("pack", "unpack"), ("pause_work", "resume"), ("heat", "chill"),
-    ("dispatch", "recall"), ("lend", "take_back"), ("praise", "complain"), ("register", "discard"),
-)  # fmt: skip
-"""Deeds that one tool may do and undo, by their first stems."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +44,13 @@ def deeds() -> tuple[Deed, ...]:
         Deed(tuple(stems.split()), split(requests), split(hints), split(reports), purpose)
         for stems, requests, hints, reports, purpose in rows("deeds")
     )
+
+
+@functools.cache
+def opposites() -> tuple[tuple[Deed, Deed], ...]:
+    """Return the pairs of deeds that one tool may do and undo."""
+    known = {deed.stems[0]: deed for deed in deeds()}
+    return tuple((known[one], known[other]) for one, other in rows("opposites"))
 
 
 @functools.cache

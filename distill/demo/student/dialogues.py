@@ -17,10 +17,10 @@ import datetime
 import random
 from typing import Any
 
-from . import actions, lexicon, slots, toolbox
+from . import actions, lexicon, places, slots, toolbox, worlds
 from .makers import World
 from .scenes import FRAMES, play
-from .stage import Stage
+from .stage import Stage, Talk
 
 Script = dict[str, Any]
 """`messages` and `tools` in the OpenAI shape."""
@@ -40,6 +40,8 @@ SYSTEMS = (
     "person what went wrong.",
 )
 TURNS = (1,) * 10 + (2,) * 6 + (3,) * 3 + (4,) * 2
+IN_A_WORLD = 0.6
+"""Share of the dialogues that take place in a world of `worlds`."""
 
 
 def dialogue(seed: int | str) -> Script:
@@ -59,23 +61,34 @@ def dialogues(seed: int | str, count: int) -> list[Script]:
     rng = random.Random(seed)
     today = datetime.date(2021, 1, 1) + datetime.timedelta(rng.randrange(365 * 14))
     world = World(today)
-    box = toolbox.toolbox(rng, world)
-    tools = box.schemas()
-    prompt = {"role": "system", "content": system_prompt(rng, box, today)}
-    opening = [prompt] if rng.random() < 0.95 else []
-    return [{"messages": _talk(rng, world, box, opening), "tools": tools} for _ in range(count)]
+    if rng.random() < IN_A_WORLD:
+        there = places.place(rng)
+        tools = there.schemas(rng)
+        opening = _opening(rng, today, there.world.role, there.world.role)
+        talks = [places.talk(Talk(rng, world, [*opening]), there) for _ in range(count)]
+    else:
+        box = toolbox.toolbox(rng, world)
+        tools = box.schemas()
+        opening = _opening(rng, today, box.workplace.employer, box.workplace.name)
+        talks = [_talk(Stage(rng, world, [*opening], box)) for _ in range(count)]
+    return [{"messages": messages, "tools": tools} for messages in talks]
 
 
-def _talk(
-    rng: random.Random, world: World, box: toolbox.Toolbox, opening: list[Any]
-) -> list[dict[str, Any]]:
-    stage = Stage(rng, world, box, [*opening])
-    for turn in range(rng.choice(TURNS)):
+def _talk(stage: Stage) -> list[dict[str, Any]]:
+    for turn in range(stage.rng.choice(TURNS)):
         play(stage, turn)
     return stage.messages
 
 
-def system_prompt(rng: random.Random, box: toolbox.Toolbox, today: datetime.date) -> str:
+def _opening(
+    rng: random.Random, today: datetime.date, employer: str, name: str
+) -> list[dict[str, Any]]:
+    """Write the system prompt, which is left out now and then."""
+    prompt = {"role": "system", "content": system_prompt(rng, employer, name, today)}
+    return [prompt] if rng.random() < 0.95 else []
+
+
+def system_prompt(rng: random.Random, employer: str, name: str, today: datetime.date) -> str:
     """Write the instructions of a desk: its employer, the day, how to behave."""
     weekday = lexicon.WEEKDAYS[today.weekday()]
     month = lexicon.MONTHS[today.month - 1]
@@ -87,8 +100,7 @@ def system_prompt(rng: random.Random, box: toolbox.Toolbox, today: datetime.date
         )
     )
     return rng.choice(SYSTEMS).format(
-        employer=box.workplace.employer, name=box.workplace.name, long=long,
-        iso=today.isoformat(), weekday=weekday,
+        employer=employer, name=name, long=long, iso=today.isoformat(), weekday=weekday,
     )  # fmt: skip
 
 
@@ -103,4 +115,8 @@ def vocabulary() -> dict[str, set[str]]:
         phrases |= {*deed.requests, *deed.hints, *deed.reports}
     for reading in actions.readings():
         phrases |= {*reading.questions, *reading.answers}
-    return {"tools": toolbox.names(), "parameters": slots.names(), "phrases": phrases}
+    tools, parameters = worlds.names()
+    return {
+        "tools": toolbox.names() | tools, "parameters": slots.names() | parameters,
+        "phrases": phrases | set(worlds.sentences()),
+    }  # fmt: skip

@@ -142,6 +142,30 @@ FOREIGN = (
     "send {p} {d} crowns from my bank", "who was the first person to make a {w}?",
     "draw me a {a} {w}", "give me a recipe with {w}", "pay my bill of {d} crowns",
 )  # fmt: skip
+NO_TOOL = (
+    "I am sorry, I cannot do that.", "I have no tool for that.",
+    "I am afraid that is not possible.", "That is something I cannot do from here.",
+    "Sorry, nothing I have does that.", "I am not able to do that.",
+    "There is no tool here for that.",
+)  # fmt: skip
+UNDO = (
+    "Undo that.", "No, the other way.", "I changed my mind, the opposite.", "Not any more.",
+    "That was wrong, put it back.", "Enough of that now.", "Now end that again.",
+    "Reverse it, please.", "It is no longer needed, back as it was.", "Take that back, please.",
+    "And now the opposite.", "I am done with it.", "Stop it again.", "That is over now.",
+    "We do not want that any longer.",
+)  # fmt: skip
+MORE = (
+    "{d} more, please.", "Make it {d} more.", "A bit more, {d} on top.", "Raise it by {d}.",
+    "Up by {d}.", "Add {d} to that.", "{d} higher.", "Increase that by {d}.",
+    "Not enough, {d} more.", "Add another {d}.", "It should be {d} higher.",
+    "Could it be {d} more?", "Now {d} above that.",
+)  # fmt: skip
+LESS = (
+    "{d} less, please.", "Make it {d} less.", "A bit less, by {d}.", "Lower it by {d}.",
+    "Down by {d}.", "Take {d} off.", "{d} lower.", "Reduce that by {d}.", "Too much, {d} less.",
+    "Drop it by {d}.", "It should be {d} lower.", "Could it be {d} less?", "Now {d} below that.",
+)  # fmt: skip
 NO_HITS = (
     "I found no {n} that fit.", "There are no such {n} on file.", "No {n} match that.",
     "Nothing came up: no {n} of that kind.",

@@ -65,7 +65,7 @@ from .sentences import (
     turned,
 )  # fmt: skip
 from .slots import Slot
-from .stage import Stage, Values, arguments, values_for
+from .stage import Stage, Talk, Values, arguments, values_for
 from .toolbox import IDENTITY, RandomTool
 from .wording import Value
 
@@ -275,16 +275,22 @@ def _lacking(stage: Stage, tool: RandomTool, values: Values, missing: Slot) -> s
 def _abstain(stage: Stage) -> bool:
     rng = stage.rng
     if rng.random() < 0.25:
-        request = rng.choice(FOREIGN).format(
-            p=lexicon.person(rng), w=rng.choice(lexicon.words(lexicon.EVERYDAY)),
-            a=rng.choice(lexicon.words(lexicon.ADJECTIVES)), d=rng.randint(2, 90),
-        )  # fmt: skip
-        stage.say("user", rng.choice(OPENERS[:4]) + request)
-        what = "that"
+        foreign(stage)
     else:
         what = _foreign_deed(stage)
-    stage.say("assistant", rng.choice(ABSTAIN).format(x=what))
+        stage.say("assistant", rng.choice(ABSTAIN).format(x=what))
     return True
+
+
+def foreign(stage: Talk) -> None:
+    """Ask for something that no assistant of a place of work is for."""
+    rng = stage.rng
+    request = rng.choice(FOREIGN).format(
+        p=lexicon.person(rng), w=rng.choice(lexicon.words(lexicon.EVERYDAY)),
+        a=rng.choice(lexicon.words(lexicon.ADJECTIVES)), d=rng.randint(2, 90),
+    )  # fmt: skip
+    stage.say("user", rng.choice(OPENERS[:4]) + request)
+    stage.say("assistant", rng.choice(ABSTAIN).format(x="that"))
 
 
 def _foreign_deed(stage: Stage) -> str:
@@ -471,14 +477,20 @@ def _failing(stage: Stage) -> bool:
 
 
 def _chat(stage: Stage) -> bool:
+    place = stage.box.workplace
+    small_talk(stage, place.employer, [t.description for t in stage.box.tools], place.name)
+    return True
+
+
+def small_talk(stage: Talk, employer: str, tools: list[str], name: str = "") -> None:
+    """Say something that asks for no tool."""
     rng = stage.rng
     asked, told = rng.choice(CHATS)
-    names = wording.joined([t.description.rstrip(".").lower() for t in stage.box.tools[:3]])
+    names = wording.joined([about.rstrip(".").lower() for about in tools[:3]])
     stage.say("user", rng.choice(asked.split(" / ")))
     stage.say("assistant", rng.choice(told.split(" / ")).format(
-        e=stage.box.workplace.employer, t=names, n=stage.box.workplace.name,
+        e=employer, t=names, n=name or employer,
     ))  # fmt: skip
-    return True
 
 
 def _follow_up(stage: Stage) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from . import wording
 from .makers import World
@@ -15,22 +15,28 @@ Values = dict[str, Value]
 """Parameter name -> value."""
 
 
+class Named(Protocol):
+    """A tool of any kind."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+
 @dataclass
-class Stage:
-    """A dialogue being written."""
+class Talk:
+    """Messages of a dialogue that is being written."""
 
     rng: random.Random
     world: World
-    box: Toolbox
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    last: tuple[RandomTool, Values] | None = None
-    """The last call that worked, for follow-ups."""
+    messages: list[dict[str, Any]]
 
     def say(self, role: str, text: str) -> None:
         """Add a message of the user or the assistant."""
         self.messages.append({"role": role, "content": text})
 
-    def call(self, *calls: tuple[RandomTool, dict[str, Any]]) -> None:
+    def call(self, *calls: tuple[Named, dict[str, Any]]) -> None:
         """Add an assistant turn that makes calls."""
         made = [
             {
@@ -47,6 +53,15 @@ class Stage:
         content = wording.json_text(value)
         call_id = f"call_{len(self.messages) - 1 - position}_{position}"
         self.messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+
+
+@dataclass
+class Stage(Talk):
+    """A dialogue over random tools."""
+
+    box: Toolbox
+    last: tuple[RandomTool, Values] | None = None
+    """The last call that worked, for follow-ups."""
 
 
 def values_for(stage: Stage, tool: RandomTool) -> Values:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import lexicon
-from .actions import OPPOSITES, Deed, Reading, deeds, readings
+from .actions import Deed, Reading, deeds, opposites, readings
 from .lexicon import Noun
 from .makers import World
 from .slots import TERSE, Slot, glossed, shared, slot, toggle
@@ -220,8 +220,7 @@ class Maker:
     def _switch(self, noun: Noun) -> RandomTool:
         """Draw a tool that does a deed or its opposite."""
         rng = self.rng
-        pair = rng.choice(OPPOSITES)
-        on, off = (next(d for d in deeds() if d.stems[0] == stem) for stem in pair)
+        on, off = rng.choice(opposites())
         turned = toggle(rng, rng.choice(on.stems), rng.choice(off.stems))
         if rng.random() < 0.5:
             turned = glossed(rng, turned)

@@ -2,6 +2,7 @@
 
 workplaces  name | employer | things, with synonyms behind `=`
 deeds       tool name stems | requests | hints that do not name the deed | reports | purpose
+opposites   first stem of a deed | first stem of the deed that undoes it
 readings    stem | unit | low | high | questions | answers | purpose
 facts       stem | questions | answers | purpose | kind of answer
 kinds       kind | parameter names | descriptions | inside a request | alone | questions back
