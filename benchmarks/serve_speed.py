@@ -212,13 +212,9 @@ def write_model(folder: Path, sizes: dict[str, Any]) -> None:
     config.save_pretrained(folder)
     tokenizer = json.loads((TEMPLATES / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
-    first = len(vocabulary) + len(tokenizer["added_tokens"])
-    taken = {*vocabulary.values(), *(token["id"] for token in tokenizer["added_tokens"])}
-    free = (number for number in range(first + sizes["vocab_size"]) if number not in taken)
-    for number in free:
-        if number >= sizes["vocab_size"]:
-            break
-        vocabulary[f"_{number}"] = number
+    vocabulary |= {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    taken = set(vocabulary.values())
+    vocabulary |= {f"_{n}": n for n in range(sizes["vocab_size"]) if n not in taken}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     for name in ("tokenizer_config.json", "chat_template.jinja"):
         (folder / name).write_bytes((TEMPLATES / name).read_bytes())
@@ -607,7 +603,7 @@ def main() -> None:
         write_model(folder / "model", run.sizes)
         write_adapter(folder / "adapter", folder / "model")
         fleet = Fleet(options, folder, stack)
-        run.result["vllm_args"] = list(fleet.extra)
+        run.result |= {"vllm_args": list(fleet.extra), "environment": ENVIRONMENT}
         names = list(dict.fromkeys(arm.server for arm in plan))
         print(f"{run.left_s:.0f} s left; starting {', '.join(names)}", flush=True)
         run.result["servers"] = fleet.start(names, run.left_s - run.load.measuring_s)
