@@ -545,22 +545,26 @@ class Run:
         entry["together"] = self.attempt(
             lambda: asyncio.run(together(address, arm.model, self.load, self.options.in_flight))
         )
-        entry["floor"] = self.floor(arm)
-        for name, bandwidth in self.result.get("bytes_per_s", {}).items():
-            if isinstance(bandwidth, float) and "tpot_ms" in entry["alone"]:
-                floor = entry["floor"]["bytes"] / bandwidth * 1000
-                entry["floor"][f"{name}_ms"] = round(floor, 3)
-                entry["floor"][f"share_of_{name}"] = round(floor / entry["alone"]["tpot_ms"], 3)
+        entry["floor"] = self.floor(arm, entry["alone"].get("tpot_ms"))
         return entry
 
-    def floor(self, arm: Arm) -> dict[str, Any]:
-        load, adapter = self.load, arm.name == "adapter"
-        one = load.alone_prompt + load.alone_output / 2
-        many = load.shared + self.options.in_flight * (load.own + load.output / 2)
-        return {
-            "bytes": round(bytes_of_step(self.sizes, arm.precision, adapter, one)),
-            "bytes_together": round(bytes_of_step(self.sizes, arm.precision, adapter, many)),
-        }
+    def floor(self, arm: Arm, tpot_ms: float | None) -> dict[str, Any]:
+        """Return what the memory's bandwidth allows, whatever computes."""
+        load, clients, adapter = self.load, self.options.in_flight, arm.name == "adapter"
+        cached = load.alone_prompt + load.alone_output / 2
+        one = bytes_of_step(self.sizes, arm.precision, adapter, cached)
+        cached = load.shared + clients * (load.own + load.output / 2)
+        many = bytes_of_step(self.sizes, arm.precision, adapter, cached)
+        found: dict[str, Any] = {"bytes": round(one), "bytes_together": round(many)}
+        for name in ("datasheet", "copy"):
+            if bandwidth := self.result.get("bytes_per_s", {}).get(name):
+                least_ms = 1000 * one / bandwidth
+                most = clients / load.output * bandwidth / many
+                found |= {f"{name}_ms": round(least_ms, 3)}
+                found |= {f"{name}_requests_per_s": round(most, 1)}
+                if tpot_ms:
+                    found[f"share_of_{name}"] = round(least_ms / tpot_ms, 3)
+        return found
 
     def show(self, arm: Arm, entry: dict[str, Any]) -> None:
         alone_, both, floor = entry["alone"], entry["together"], entry["floor"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,6 +79,20 @@ def test_the_floor_counts_the_keys_and_values_that_a_model_keeps(script):
     values = sum(layer.keys.numel() + layer.values.numel() for layer in kept.layers)
     none, five = (script.bytes_of_step(script.SIZES_7B, "bf16", False, n) for n in (0, 5))
     assert five - none == 2 * values
+
+
+def test_what_was_measured_stands_beside_the_floor(script, monkeypatch):
+    monkeypatch.setattr(script, "vllm_version", lambda: "0")
+    run = script.Run(Namespace(toy=False, in_flight=64, budget=1, out=None))
+    arm = next(arm for arm in script.arms(("fp8",)) if arm.name == "merged")
+    assert "datasheet_ms" not in run.floor(arm, 3.2)
+    run.result["bytes_per_s"] = {"datasheet": 4.8e12, "failed": "no copy"}
+    found = run.floor(arm, 3.2)
+    assert found["datasheet_ms"] == pytest.approx(1.6, abs=0.03)  # 7.6 GB at 4.8 TB/s
+    assert found["share_of_datasheet"] == pytest.approx(0.5, abs=0.01)
+    step_s = found["bytes_together"] / 4.8e12
+    assert found["datasheet_requests_per_s"] == pytest.approx(64 / (64 * step_s), abs=0.1)
+    assert run.floor(arm, None)["datasheet_ms"] == found["datasheet_ms"]
 
 
 def test_every_token_the_model_can_say_has_a_text(script, model):
