@@ -1,6 +1,6 @@
 """The real vLLM (CPU build) with the shipped student and an adapter made on the spot.
 
-One server for the whole module: starting it takes half a minute and 2.5 GB. The adapter has learnt
+One server for the whole module: starting it takes half a minute and 2.5 GB. Each adapter has learnt
 a single answer by heart, so that nothing here depends on how good the student is.
 """
 
@@ -57,21 +57,14 @@ teacher: {{provider: openai_chat, model: big, base_url: "http://127.0.0.1:1/v1"}
 student: {{base: {STUDENT}}}
 """
 
-LEARNT = NO_DATA.model_copy(
-    update={
-        "messages": (
-            *prompt(NO_DATA).messages,
-            AssistantMessage(
-                tool_calls=(
-                    ToolCall(
-                        id="1", name="get_forecast", arguments='{"place":"Bergen","day":"Sunday"}'
-                    ),
-                )
-            ),
-        )
-    }
-)
-"""An answer the base does not give to this question, because it is wrong."""
+
+def learnt(place: str, day: str) -> Example:
+    """Return an answer the base does not give to this question, because it is wrong."""
+    arguments = json.dumps({"place": place, "day": day}, separators=(",", ":"))
+    call = ToolCall(id="1", name="get_forecast", arguments=arguments)
+    messages = (*prompt(NO_DATA).messages, AssistantMessage(tool_calls=(call,)))
+    return NO_DATA.model_copy(update={"messages": messages})
+
 
 ROUND_TRIP = Example(
     messages=(
@@ -91,12 +84,13 @@ ROUND_TRIP = Example(
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    """A run folder with an adapter of the shipped student, made on the spot."""
+    """A run folder with an adapter of the shipped student, and another that learnt otherwise."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.yaml").write_text(CONFIG)
     base = find_base(load_config(folder / "config.yaml"))
     adapter = folder / ADAPTER
-    make_adapter(adapter, render(LEARNT, load_tokenizer(base), base.family)[0])
+    for made, place, day in ((adapter, "Bergen", "Sunday"), (folder / "other", "Bath", "Friday")):
+        make_adapter(made, render(learnt(place, day), load_tokenizer(base), base.family)[0])
     (adapter / TEMPLATE).write_text(base.template)
     write_manifest(
         adapter,
@@ -150,15 +144,15 @@ def make_adapter(folder: Path, learn: Sample | None) -> None:
 
 @pytest.fixture(scope="module")
 def target(run_dir):
-    """What is served: besides the student, an adapter that changes nothing."""
+    """What is served: besides the student, another one and an adapter that changes nothing."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = ServeConfig(port=port, max_model_len=2048, on_invalid=("retry",))
     made = deployment(run_dir, None, settings)
-    idle = run_dir / "idle"
-    make_adapter(idle, None)
-    return replace(made, adapters={**made.adapters, "idle": idle})
+    more = {name: run_dir / name for name in ("other", "idle")}
+    make_adapter(more["idle"], None)
+    return replace(made, adapters={**made.adapters, **more})
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +191,7 @@ def client(running, target):
 
 
 def test_base_and_student_are_listed(client):
-    assert {model.id for model in client.models.list()} == {"base", "student", "idle"}
+    assert {model.id for model in client.models.list()} == {"base", "student", "other", "idle"}
 
 
 def test_the_call_that_was_learnt_comes_back_parsed(client):
@@ -317,10 +311,10 @@ def test_the_evaluations_client_is_understood(running, target):
     assert turn.model == "base"
 
 
-def test_base_and_student_do_not_mix_in_one_batch(target, running):
-    """vLLM's CPU kernels give the base the adapter's weights when slots are short."""
-
+def test_each_gives_its_own_answer_in_a_batch_of_all(target, running):
+    """vLLM's CPU kernels give the base an adapter's weights when slots are short."""
     tokens = list(taught(target, [NO_DATA])[0].prompt_ids)
+    models = ["base", "student", "other", "idle"]
 
     async def ask(client, model):
         body = {"model": model, "prompt": tokens, "max_tokens": 30, "temperature": 0}
@@ -329,13 +323,14 @@ def test_base_and_student_do_not_mix_in_one_batch(target, running):
 
     async def both():
         async with httpx2.AsyncClient(timeout=120) as client:
-            alone = await ask(client, "base")
-            models = ["base", "student"] * 6
-            return alone, await asyncio.gather(*(ask(client, model) for model in models))
+            alone = [await ask(client, model) for model in models]
+            return alone, await asyncio.gather(*(ask(client, model) for model in models * 4))
 
     alone, together = asyncio.run(both())
-    assert set(together[::2]) == {alone}
-    assert set(together[1::2]) != {alone}
+    assert together == alone * 4
+    base, student, other, idle = alone
+    assert "Bergen" in student and "Bath" in other
+    assert base == idle and "Bergen" not in base and "Bath" not in base
 
 
 def test_vllm_quantises_to_fp8_by_this_name():
