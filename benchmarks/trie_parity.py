@@ -44,9 +44,9 @@ from distill.train.model import prepare
 from distill.train.preference import (
     AnswerCollator,
     answer_losses,
-    drift,
     exchanged,
     margins,
+    movement,
     pair_tensors,
 )
 from distill.train.sft import edge_log_probs, row_tensors
@@ -238,7 +238,7 @@ def trie_kto(model: nn.Module, pairs: Pairs, row_tokens: int) -> Gradients:
         [{k: v.to(device) for k, v in row.items()} for row in batch[name]]
         for name in ("rows", "strange")
     )
-    moved = drift(model, strange, 2 * len(pairs))
+    moved = (movement(model, strange) / (2 * len(pairs))).clamp(min=0)
     losses = []
     for row in rows:
         with torch.no_grad(), model.disable_adapter():

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from distill.student.render import Sample
 from distill.train import ranks
 from distill.train.sft import Batch, TrieTrainer, edge_log_probs, row_tensors
-from distill.train.trie import PairRow, pack, pack_pairs, padded, share_pairs
+from distill.train.trie import PairRow, pack, pack_pairs, padded, share, share_pairs
 
 
 class PairCollator:
@@ -77,7 +77,8 @@ class AnswerCollator(PairCollator):
             others = [self._pairs[(numbers[0] + 1) % len(self._pairs)]]
         both = zip(pairs, others, strict=True)
         strange = [sample for pair, other in both for sample in exchanged(pair, other)]
-        rows = [padded(row, self._alignment) for row in pack(strange, self._row_tokens)]
+        mine = share(strange, ranks.rank(), ranks.count())
+        rows = [padded(row, self._alignment) for row in pack(mine, self._row_tokens)]
         batch = self._batch(features, self._rows(pairs, apart=True))
         return batch | {"strange": [row_tensors(row) for row in rows]}
 
@@ -87,6 +88,30 @@ class PreferenceTrainer(TrieTrainer):
 
     beta: float = 0.1
     """How strongly the student is held to the reference."""
+    _marks: tuple[Tensor | float, int] = (0.0, 0)
+    """Pairs of the current batch whose chosen answer gained more, and pairs, on this rank."""
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Learn from the batch's rows; log the share of pairs that are right, on all ranks."""
+        self._marks = (0.0, 0)
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._log_marks("train")
+        return loss
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor, None, None]:
+        """Return the loss of one validation batch; log the share of pairs that are right."""
+        self._marks = (0.0, 0)
+        found = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        self._log_marks("eval")
+        return found
 
     def compute_loss(
         self,
@@ -98,7 +123,7 @@ class PreferenceTrainer(TrieTrainer):
         """Return one row's share of the mean loss; `num_items_in_batch` counts pairs."""
         assert num_items_in_batch is not None
         gain = self.beta * self._gain(model, inputs)
-        self._note(model, gain > 0)
+        self._note(gain > 0)
         total: Tensor = -nn.functional.logsigmoid(gain).sum() / num_items_in_batch
         return total
 
@@ -109,10 +134,16 @@ class PreferenceTrainer(TrieTrainer):
             start = margins(reference, inputs)
         return margins(model, inputs) - start
 
-    def _note(self, model: nn.Module, right: Tensor) -> None:
-        """Log the share of pairs whose chosen answer gained more."""
-        mode = "train" if model.training else "eval"
-        self._metrics[mode]["pair_accuracy"].append(right.float().mean().item())
+    def _note(self, right: Tensor) -> None:
+        """Count the pairs of a row whose chosen answer gained more."""
+        before, count = self._marks
+        self._marks = (before + right.sum(), count + len(right))
+
+    def _log_marks(self, mode: str) -> None:
+        right, count = self._marks
+        mine = torch.tensor([float(right), count], device=self.args.device)
+        everywhere, pairs = self._over_ranks(mine).tolist()
+        self._metrics[mode]["pair_accuracy"].append(everywhere / pairs)
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
         count = sum(len(row["count"]) for batch in batch_samples for row in batch["rows"])
@@ -154,14 +185,15 @@ class AnswerTrainer(PreferenceTrainer):
         assert num_items_in_batch is not None
         gain = self._gain(model, inputs)
         right, wrong = gain.detach().view(-1, 2).unbind(1)
-        self._note(model, right > wrong)
+        self._note(right > wrong)
         total: Tensor = answer_losses(gain, self.drift, self.beta).sum() / num_items_in_batch
         return total
 
     def _measured(self, model: nn.Module, inputs: Batch) -> Tensor:
+        """Return the drift; every rank measures its part of the rows."""
         rows = [self._prepare_inputs(row) for row in inputs["strange"]]
-        answers = 2 * len(inputs["examples"])
-        return drift(self.accelerator.unwrap_model(model), rows, answers)
+        total = self._over_ranks(movement(self.accelerator.unwrap_model(model), rows))
+        return (total / (2 * len(inputs["examples"]))).clamp(min=0)
 
 
 def answer_losses(gain: Tensor, drift: Tensor | float, beta: float) -> Tensor:
@@ -171,18 +203,20 @@ def answer_losses(gain: Tensor, drift: Tensor | float, beta: float) -> Tensor:
 
 
 @torch.no_grad()
-def drift(model: nn.Module, rows: Sequence[dict[str, Tensor]], answers: int) -> Tensor:
-    """Return how far the student has moved from its reference on answers out of place.
+def movement(model: nn.Module, rows: Sequence[dict[str, Tensor]]) -> Tensor:
+    """Return the summed gain of all samples of some rows.
 
     Args:
         model: The student, with an adapter that can be switched off.
-        rows: Of `exchanged` samples.
-        answers: How many samples they hold.
+        rows: Of `exchanged` samples, none included.
     """
-    moved = torch.stack([(edge_log_probs(model, row) * row["weights"]).sum() for row in rows])
+    total = torch.zeros((), device=next(model.parameters()).device)
+    for row in rows:
+        total += (edge_log_probs(model, row) * row["weights"]).sum()
     with model.disable_adapter():  # type: ignore[operator]
-        start = torch.stack([(edge_log_probs(model, row) * row["weights"]).sum() for row in rows])
-    return ((moved.sum() - start.sum()) / answers).clamp(min=0)
+        for row in rows:
+            total -= (edge_log_probs(model, row) * row["weights"]).sum()
+    return total
 
 
 def margins(model: nn.Module, row: dict[str, Tensor]) -> Tensor:

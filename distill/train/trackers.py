@@ -85,6 +85,8 @@ def _mlflow(stack: ExitStack, config: Config, step: int) -> TrainerCallback:
 
     if "MLFLOW_EXPERIMENT_NAME" not in os.environ:
         mlflow.set_experiment(config.name)
+    # The callback ends a run that came to its end; what is still open has failed.
+    stack.callback(mlflow.end_run, "FAILED")
     return MLflowCallback()  # type: ignore[no-untyped-call]
 
 

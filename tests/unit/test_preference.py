@@ -24,9 +24,9 @@ from distill.train import progress, runner
 from distill.train.preference import (
     AnswerCollator,
     answer_losses,
-    drift,
     exchanged,
     margins,
+    movement,
 )
 
 BETA = 0.3
@@ -108,7 +108,7 @@ def test_loss_gradient_and_drift_are_those_of_trl(row_tokens: int) -> None:
     batch = AnswerCollator(pairs, row_tokens)([{"example": n} for n in range(len(pairs))])
     assert (len(batch["rows"]) > 1) == (row_tokens == 200)
     trie, plain = moved_up(student(True)), moved_up(trl_student())
-    moved = drift(trie, batch["strange"], 2 * len(pairs))
+    moved = (movement(trie, batch["strange"]) / (2 * len(pairs))).clamp(min=0)
     losses = []
     for row in batch["rows"]:
         with torch.no_grad(), trie.disable_adapter():

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from distill.cli.train import train
 from distill.config import Config, load_config
-from distill.dataset import PAIRS, TRAIN
+from distill.dataset import PAIRS, TRAIN, pair_to_row, read_pairs, write_rows
 from distill.errors import DatasetError, StudentError, TrainError
 from distill.student.manifest import read_manifest
 from distill.train import progress, runner
@@ -322,11 +322,24 @@ def test_a_killed_run_goes_on_to_the_same_weights(trained: Path) -> None:
     assert steps == [1, 2, 3, 3, 4, 5, 6, 6]
 
 
+def contradict(config: Config) -> None:
+    """Prefer the wrong answer in every third pair: the share of right ones is then no 0 or 1."""
+    path = config.dataset_dir / PAIRS
+    pairs = [
+        pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen})
+        if number % 3 == 0
+        else pair
+        for number, pair in enumerate(read_pairs(path))
+    ]
+    write_rows(path, [pair_to_row(pair) for pair in pairs])
+
+
 @pytest.mark.parametrize("objective", ["sft", "dpo", "kto"])
 def test_two_ranks_train_the_student_that_one_does(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
-    config = settings(trained, f"train.output=runs/one-{objective}", f"train.objective={objective}")
+    contradict(workspace(tmp_path))
+    config = settings(tmp_path, "train.output=runs/one", f"train.objective={objective}")
     monkeypatch.setattr(runner, "choose_device", lambda: Device("cpu", torch.float32))
     runner.train(config, quiet())
     script = tmp_path / "rank.py"
@@ -341,16 +354,17 @@ def test_two_ranks_train_the_student_that_one_does(
     )
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-        str(script), str(trained / "configs/bells.yaml"),
-        f"train.output=runs/two-{objective}", f"train.objective={objective}",
+        str(script), str(tmp_path / "configs/bells.yaml"),
+        "train.output=runs/two", f"train.objective={objective}",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = trained / f"runs/one-{objective}", trained / f"runs/two-{objective}"
+    one, two = tmp_path / "runs/one", tmp_path / "runs/two"
     before, after = (progress.read_metrics(run / "metrics.jsonl") for run in (one, two))
     assert len(before) == len(after)
     for left, right in zip(before, after, strict=True):
-        for name in {"loss", "eval_loss", "grad_norm"} & set(left):
+        shared = {"loss", "eval_loss", "grad_norm", "pair_accuracy", "eval_pair_accuracy"}
+        for name in shared & set(left):
             assert right[name] == pytest.approx(left[name], rel=2e-4), name
         assert left.get("logical_tokens") == right.get("logical_tokens")
     once, twice = weights(one), weights(two)

@@ -54,17 +54,9 @@ def test_tensorboard_holds_every_step_once_also_after_a_crash(
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     workspace(tmp_path)
     config = settings(tmp_path, "train.track=[tensorboard]")
-    original = progress.MetricsFile.on_log
-
-    def crash_at_five(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        original(self, args, state, control, **kwargs)
-        if state.global_step == 5:
-            raise RuntimeError("the power is gone")
-
-    monkeypatch.setattr(progress.MetricsFile, "on_log", crash_at_five)
-    with pytest.raises(RuntimeError, match="power"):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
+        crashing_at_five(patch)
         runner.train(config, quiet())
-    monkeypatch.undo()
     assert runner.train(config, quiet()).manifest is not None
     events = EventAccumulator(str(config.run_dir / "tensorboard"))
     events.Reload()
@@ -102,6 +94,62 @@ def test_wandb_keeps_an_offline_run_of_each_run(
     assert logged == written(config)
     (started,) = (record.run for record in stored if record.run.run_id)
     assert (started.project, started.display_name) == ("bells", "train bells")
+
+
+def crashing_at_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = progress.MetricsFile.on_log
+
+    def crash(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        original(self, args, state, control, **kwargs)
+        if state.global_step == 5:
+            raise RuntimeError("the power is gone")
+
+    monkeypatch.setattr(progress.MetricsFile, "on_log", crash)
+
+
+def test_mlflow_has_every_step_and_knows_which_run_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    workspace(tmp_path)
+    config = settings(tmp_path, "train.track=[mlflow]")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
+        crashing_at_five(patch)
+        runner.train(config, quiet())
+    assert runner.train(config, quiet()).manifest is not None
+    client = mlflow.MlflowClient()
+    (experiment,) = client.search_experiments(filter_string="name = 'bells'")
+    resumed, failed = client.search_runs([experiment.experiment_id])
+    assert [(run.info.run_name, run.info.status) for run in (failed, resumed)] == [
+        ("train bells", "FAILED"),
+        ("train bells", "FINISHED"),
+    ]
+    for there, values in written(config).items():
+        name = there.replace("train/", "").replace("eval/", "eval_")
+        kept = [(m.step, m.value) for m in client.get_metric_history(resumed.info.run_id, name)]
+        assert kept and kept == [(step, v) for step, v in values if step >= kept[0][0]], name
+    assert {m.step for m in client.get_metric_history(failed.info.run_id, "loss")} >= {1, 2, 3, 4}
+
+
+def test_trackio_has_every_step_of_a_run_and_of_its_resumption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trackio")
+    storage = importlib.import_module("trackio.sqlite_storage")
+    monkeypatch.setattr(storage, "TRACKIO_DIR", tmp_path / "trackio")
+    workspace(tmp_path)
+    config = settings(tmp_path, "train.track=[trackio]")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
+        crashing_at_five(patch)
+        runner.train(config, quiet())
+    assert runner.train(config, quiet()).manifest is not None
+    rows = storage.SQLiteStorage.get_logs("bells", "train bells")
+    for name, values in written(config).items():
+        kept = {row["train/global_step"]: row[name] for row in rows if name in row}
+        assert kept == dict(values), name
 
 
 @pytest.fixture
