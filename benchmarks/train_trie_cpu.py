@@ -6,7 +6,8 @@ share a prompt), same trl trainer underneath, one process:
     padded   `SFTTrainer` as it comes: samples padded to one length, loss on the completions
     trie     `TrieTrainer`: the same samples packed
 
-and, in float32 on one batch, how far loss and LoRA gradients are apart. Run it on an idle machine:
+and, in float32 on one batch, how far loss and LoRA gradients are apart; then what the operators of
+a trie step take, of the fastest of some profiled steps. Run it on an idle machine:
 
     python benchmarks/train_trie_cpu.py [--prefix 768] [--own 96] [--examples 8] [--steps 3]
 
@@ -20,6 +21,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
@@ -47,6 +50,19 @@ from distill.train.trie import pack
 
 VOCABULARY = 4096
 RANK, ALPHA = 16, 32
+KINDS = {
+    "aten::bmm": "attention: products",
+    "aten::_softmax": "attention: softmax and mask",
+    "aten::_softmax_backward_data": "attention: softmax and mask",
+    "aten::masked_fill_": "attention: softmax and mask",
+    "aten::mm": "linear layers and head",
+    "aten::addmm": "linear layers and head",
+    "aten::addmm_": "linear layers and head",
+    "aten::copy_": "copies",
+    "aten::cat": "copies",
+}
+"""What an operator of a step belongs to; the others are elementwise, or the cost of calling."""
+ADAPTERS, REST = "adapters", "everything else"
 
 
 class Clock(TrainerCallback):
@@ -62,6 +78,29 @@ class Clock(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Stop it."""
         self.seconds.append(time.perf_counter() - self._started)
+
+
+class Profile(TrainerCallback):
+    """Seconds of each kind of operator, of each optimizer step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start to record."""
+        self._profile = profile(activities=[ProfilerActivity.CPU], record_shapes=True)
+        self._profile.__enter__()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Add up what was recorded."""
+        self._profile.__exit__(None, None, None)
+        found: Counter[str] = Counter()
+        for event in self._profile.key_averages(group_by_input_shape=True):
+            kind = KINDS.get(event.key, REST)
+            if kind.startswith("linear") and any(RANK in shape for shape in event.input_shapes):
+                kind = ADAPTERS
+            found[kind] += event.self_cpu_time_total / 1e6
+        self.steps.append(dict(found))
 
 
 def make_examples(count: int, prefix: int, own: int) -> list[list[Sample]]:
@@ -124,19 +163,33 @@ def settings(folder: str, batch: int, steps: int, **more: Any) -> SFTConfig:
     )
 
 
-def run(trainer: SFTTrainer) -> float:
+def run(trainer: SFTTrainer, callback: TrainerCallback) -> None:
+    """Train under one callback."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(callback)
+    trainer.train()
+
+
+def seconds(trainer: SFTTrainer) -> float:
     """Train; return the median step in seconds, the first one not counted."""
     clock = Clock()
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(clock)
-    trainer.train()
+    run(trainer, clock)
     return statistics.median(clock.seconds[1:])
+
+
+def shares(trainer: SFTTrainer) -> dict[str, float]:
+    """Train; return each kind's share of the fastest step, the largest first."""
+    profiled = Profile()
+    run(trainer, profiled)
+    fastest = min(profiled.steps[1:], key=lambda step: sum(step.values()))
+    total = sum(fastest.values())
+    return {kind: spent / total for kind, spent in Counter(fastest).most_common()}
 
 
 def padded_step(examples: list[list[Sample]], steps: int, folder: str) -> float:
     rows = flat_rows(examples)
     linear = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear")
-    return run(
+    return seconds(
         SFTTrainer(
             model=make_model(torch.float32),
             args=settings(folder, len(rows), steps),
@@ -147,24 +200,22 @@ def padded_step(examples: list[list[Sample]], steps: int, folder: str) -> float:
     )
 
 
-def trie_step(examples: list[list[Sample]], steps: int, folder: str) -> float:
-    return run(
-        TrieTrainer(
-            model=prepare(make_model(choose_device().dtype), compiled=False),
-            args=settings(
-                folder,
-                len(examples),
-                steps,
-                bf16=False,
-                gradient_checkpointing=False,
-                remove_unused_columns=False,
-                dataset_kwargs={"skip_prepare_dataset": True},
-            ),
-            data_collator=TrieCollator(examples, 16384),
-            train_dataset=numbered(0, len(examples)),
-            processing_class=make_tokenizer(),
-            peft_config=lora_config(RANK, ALPHA),
-        )
+def trie_trainer(examples: list[list[Sample]], steps: int, folder: str) -> TrieTrainer:
+    return TrieTrainer(
+        model=prepare(make_model(choose_device().dtype), compiled=False),
+        args=settings(
+            folder,
+            len(examples),
+            steps,
+            bf16=False,
+            gradient_checkpointing=False,
+            remove_unused_columns=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        data_collator=TrieCollator(examples, 16384),
+        train_dataset=numbered(0, len(examples)),
+        processing_class=make_tokenizer(),
+        peft_config=lora_config(RANK, ALPHA),
     )
 
 
@@ -213,7 +264,8 @@ def main() -> None:
     samples = [sample for example in examples for sample in example]
     (row,) = pack(samples, 1 << 20)
     with tempfile.TemporaryDirectory() as folder:
-        trie = trie_step(examples, options.steps + 1, folder)
+        trie = seconds(trie_trainer(examples, options.steps + 1, folder))
+        spent = shares(trie_trainer(examples, options.steps + 1, folder))
         padded = padded_step(examples, options.steps + 1, folder)
     loss, flat = gradients(samples, packed=False)
     packed_loss, packed = gradients(samples, packed=True)
@@ -225,6 +277,9 @@ def main() -> None:
     print(f"{'trie':8}{len(row.ids):16,}{trie:16.3f}")
     print(f"relative difference in float32: loss {abs(packed_loss - loss) / loss:.1e}, "
           f"LoRA gradients {error:.1e} at most")  # fmt: skip
+    print("of the operators' time in a trie step:")
+    for kind, part in spent.items():
+        print(f"  {kind:28}{part:7.1%}")
     result = {
         "speedup": round(padded / trie, 2),
         "padded_step_s": round(padded, 3),
@@ -234,6 +289,8 @@ def main() -> None:
         "trie_dtype": str(device.dtype),
         "loss_relative_difference": abs(packed_loss - loss) / loss,
         "max_gradient_relative_error": error,
+        "threads": torch.get_num_threads(),
+        "profile": {kind: round(part, 4) for kind, part in spent.items()},
     }
     print(json.dumps(result))
 
