@@ -159,7 +159,8 @@ def served_candidate(
         "endpoint": endpoint,
         **({"strict": True} if name == "constrained" else {}),
     }
-    base = Path(manifest.base).name if Path(manifest.base).is_absolute() else manifest.base
+    folder = Path(manifest.base)  # two names of it: many are called "model" or "merged"
+    base = "/".join(folder.parts[-2:]) if folder.is_absolute() else manifest.base
     labels = {
         "base": base,
         "constrained": f"{base}, calls held to the schemas",
