@@ -11,8 +11,8 @@ store       the run's writer fed with 500 real traces of that tool set as a run 
     python benchmarks/collect_scale.py [--in-flight 16 1000] [--latency 8] [--traces 100000]
 
 `full_s`: seconds during which at least 95% of them waited for an answer at once, `calls_per_s`: the
-calls answered in that time, `share`: of what the latency allows. It takes the gate some rounds of
-answers to get there. PostgreSQL is fed a fifth of the traces. Prints two tables; the last line is
+calls answered in that time, `share`: of what the latency allows; zeros when that never was, on a
+machine too busy for it. It takes the gate some rounds of answers to get there. PostgreSQL is fed a fifth of the traces. Prints two tables; the last line is
 one JSON object.
 """
 
@@ -160,7 +160,7 @@ def in_flight(folder: Path, count: int, tasks: int, latency_s: float) -> dict[st
         command = [sys.executable, __file__, "--collect", str(path)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])
-    rate = seen["answers"] / seen["s"]
+    rate = seen["answers"] / seen["s"] if seen["s"] else 0.0
     return {
         "in_flight": count,
         "calls_at_once": seen["peak"],

@@ -159,14 +159,6 @@ def served_candidate(
         "endpoint": endpoint,
         **({"strict": True} if name == "constrained" else {}),
     }
-    base = Path(manifest.base).name if Path(manifest.base).is_absolute() else manifest.base
-    labels = {
-        "base": base,
-        "constrained": f"{base}, calls held to the schemas",
-        "student": f"{manifest.name} (LoRA rank {manifest.rank} on {base})"
-        if manifest.rank
-        else f"{manifest.name} (all weights of {base} tuned)",
-    }
     shots: tuple[Message, ...] = ()
     whole = manifest.method == "full"
     if name == "student":
@@ -178,10 +170,9 @@ def served_candidate(
     if name == "prompted":
         shots = choose_shots(config.dataset_dir / TRAIN, config.eval.few_shot)
         decides["shots"] = [message.model_dump(mode="json") for message in shots]
-        labels[name] = f"{base}, {config.eval.few_shot} examples in the prompt"
     return Candidate(
         name=name,
-        label=labels[name],
+        label=_label(name, config, manifest),
         identity=digest(decides),
         model=request,
         served=True,
@@ -190,6 +181,21 @@ def served_candidate(
         strict=name == "constrained",
         bare=whole and name != "student",
     )
+
+
+def _label(name: str, config: Config, manifest: Manifest) -> str:
+    folder = Path(manifest.base)  # two names of it: many are called "model" or "merged"
+    base = "/".join(folder.parts[-2:]) if folder.is_absolute() else manifest.base
+    match name:
+        case "prompted":
+            return f"{base}, {config.eval.few_shot} examples in the prompt"
+        case "constrained":
+            return f"{base}, calls held to the schemas"
+        case "student" if manifest.rank:
+            return f"{manifest.name} (LoRA rank {manifest.rank} on {base})"
+        case "student":
+            return f"{manifest.name} (all weights of {base} tuned)"
+    return base
 
 
 def teacher_candidate(config: Config) -> Candidate:

@@ -11,7 +11,8 @@ import pytest
 from distill.evaluate.runner import prepare
 from distill.evaluate.summary import summarise
 from distill.report import write_page
-from distill.results import MODELS, read_report, write_report
+from distill.report.html import SIDE_BY_SIDE
+from distill.results import MODELS, Latency, read_report, write_report
 from distill.types import ToolMessage
 from tests.unit.evaluate_world import answer, call, called, lamp, missing, no_tool, said, workspace
 
@@ -34,7 +35,10 @@ def page_path(tmp_path):
             given = answer(task, called(call("set_lamp", arguments)), result, said("Done."))
             trace = given.trace.model_copy(update={"changes": {"/hall": 30}})
             evaluation._keep(candidate, task, trace)
-    write_report(config.results_dir, summarise(evaluation))
+    report = summarise(evaluation)
+    slow = {"latency_s": Latency(p50=10.39, p95=10.89, p99=11.78)}
+    models = {name: report.models["base"].model_copy(update=slow) for name in SIDE_BY_SIDE}
+    write_report(config.results_dir, report.model_copy(update={"models": models}))
     rows = "".join(f'{{"step": {n}, "loss": {2 / n}}}\n' for n in range(1, 20))
     (config.run_dir / "metrics.jsonl").write_text(rows)
     share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
@@ -66,6 +70,8 @@ def test_it_fits_and_stands_alone(page_path, width, scheme):
             assert requests == [page_path.as_uri()]
             assert faults == []
             assert page.evaluate("document.documentElement.scrollWidth") == width
+            fits = "table => table.scrollWidth <= table.clientWidth"
+            assert page.locator("#metrics .scroll").evaluate(fits), "three models, also on a phone"
             dots = page.locator("circle.student").first.bounding_box()
             assert dots is not None and 0 < dots["x"] < width
             labels = boxes(page.locator(".places").first.locator("i"))
@@ -73,7 +79,7 @@ def test_it_fits_and_stands_alone(page_path, width, scheme):
             ends = [(box["x"], box["x"] + box["width"]) for box in labels]
             assert all(left < right for (_, left), (right, _) in pairwise(ends)), "labels apart"
             columns = {box["x"] for box in boxes(page.locator("details[open] .talk"))}
-            assert len(columns) == (2 if width > 720 else 1), "side by side, or stacked"
+            assert len(columns) == (3 if width > 720 else 1), "side by side, or stacked"
             closed = page.locator("section details:not([open])").first
             closed.locator("summary").click()
             assert page.locator("section details[open]").count() == 2

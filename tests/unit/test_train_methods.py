@@ -121,7 +121,7 @@ def test_a_fully_tuned_student_is_a_checkpoint_that_is_served_alone(trained: Pat
     compared = {one.name: one for one in candidates(config, None, ())}
     assert {name for name, one in compared.items() if one.bare} == {"base"}
     assert set(compared) == {"base", "student", "teacher"}
-    assert "all weights of base tuned" in compared["student"].label
+    assert compared["student"].label.endswith(f"(all weights of {trained.name}/base tuned)")
     url = "http://127.0.0.1:9/v1"
     assert {one.name for one in candidates(config, url, ())} == {"student", "teacher"}
     with pytest.raises(ConfigError, match=r"'base': .* served without its base; leave out --end"):

@@ -17,7 +17,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,12 +118,16 @@ class Gateway:
         except BaseException:
             await stack.aclose()
             raise
+        if passage.ended:  # calls, mostly: nothing could leave before, and all leaves at once
+            await events.aclose()
+            await stack.aclose()
+            return Response(first, headers=headers, media_type="text/event-stream")
         body = _rest(first, events, stack)
         return StreamingResponse(body, headers=headers, media_type="text/event-stream")
 
     async def _events(
         self, ask: Ask, passage: Passage, lines: AsyncIterator[bytes], headers: dict[str, str]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the events of an answer; `headers` count until the first one.
 
         Raises:

@@ -60,7 +60,7 @@ def _call(ask: Ask, call: ToolCall) -> Problem | None:
     if ask.must_call and call.name != ask.must_call:
         return Problem(Code.WRONG_TOOL, f"{call.name!r} instead of {ask.must_call!r}")
     try:
-        found = call_problem(call, ask.toolset)
+        found = call_problem(call, ask.offer(call.name))
     except Exception:  # whatever a client's own schema makes jsonschema raise: cannot be judged
         return None
     return Problem(*found) if found else None

@@ -70,21 +70,32 @@ class Ask:
         Raises:
             ValueError: They are not in OpenAI's shape.
         """
+        first = self.messages[0] if self.messages else None
+        system = first.content if first and first.role == "system" else None
+        return ToolSet(name="request", tools=self._tools(None), system=system)
+
+    def offer(self, name: str) -> ToolSet:
+        """Return what is on offer under a name; every call needs that, few need all the tools.
+
+        Raises:
+            ValueError: They are not in OpenAI's shape.
+        """
+        return ToolSet(name="request", tools=self._tools(name))
+
+    def _tools(self, name: str | None) -> tuple[Tool, ...]:
         try:
             functions = [tool["function"] for tool in self.body.get("tools") or ()]
-            tools = tuple(
+            return tuple(
                 Tool(
                     name=function["name"],
                     description=function.get("description") or "",
                     parameters=function.get("parameters") or {"type": "object"},
                 )
                 for function in functions
+                if name in (None, function["name"])
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a tool without {error}") from None
-        first = self.messages[0] if self.messages else None
-        system = first.content if first and first.role == "system" else None
-        return ToolSet(name="request", tools=tools, system=system)
 
     @cached_property
     def messages(self) -> tuple[Message, ...]:

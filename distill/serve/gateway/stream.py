@@ -32,6 +32,8 @@ class Passage:
         self.ask = ask
         self.spoken = False
         """Whether words have left."""
+        self.ended = False
+        """Whether the answer has come to its end."""
         self._held: list[_Held] = []
         self._messages: dict[int, dict[str, Any]] = {}
         self._decided = False
@@ -48,6 +50,7 @@ class Passage:
                 continue
             data = line.removeprefix(b"data:").strip().decode(errors="replace")
             if data == DONE:
+                self.ended = True
                 return
             if not self.ask.offers_tools:  # there is nothing to look at
                 self.spoken = True
