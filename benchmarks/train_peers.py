@@ -3,7 +3,8 @@
 The workloads of `train_speed.py` (Qwen2.5-7B's shape, random weights, LoRA of rank 32 on all linear
 layers), trained by each peer's own trainer with what its documentation calls fast. A peer pins its
 own versions of transformers, trl and peft, so each has a folder SITES/PEER that `pip install
---target` filled, and a process of its own that sees that folder first.
+--target` filled, and a process of its own that sees that folder first (xformers in a folder of its
+own, SITES/unsloth-xformers: Unsloth is measured with and without).
 
     unsloth       FastLanguageModel and its patched SFTTrainer; without gradient checkpointing, and
                   with its own ("unsloth")
@@ -43,7 +44,13 @@ from pathlib import Path
 from typing import Any
 
 RANK, ALPHA = 32, 32
-PEERS = ("unsloth", "llamafactory", "axolotl")
+PEERS = {
+    "unsloth": ("unsloth", "unsloth-xformers"),
+    "llamafactory": ("llamafactory",),
+    "axolotl": ("axolotl",),
+    "unsloth without xformers": ("unsloth",),
+}
+"""The folders that each process sees; the first is the peer's name."""
 WORKLOADS = "3000/300/64,retail,300/1500/32"
 EXAMPLES = 8
 MICRO_BATCH_TOKENS = 17_000
@@ -52,6 +59,7 @@ VARIANTS = {
     "unsloth": ["no checkpointing", "own checkpointing"],
     "llamafactory": ["liger"],
     "axolotl": ["lora kernels + liger"],
+    "unsloth without xformers": ["no checkpointing"],
 }
 """Of each peer, the one expected to be fastest first; others only on the first workload."""
 
@@ -384,9 +392,9 @@ class Child:
         self.peer = peer
         self.folder = folder / peer
         self.folder.mkdir()
-        paths = [str(options.sites.resolve() / peer), *options.extra_path]
+        paths = [str(options.sites.resolve() / name) for name in PEERS[peer]] + options.extra_path
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(p for p in paths if p),
+            "PYTHONPATH": os.pathsep.join(paths),
             "HF_HUB_OFFLINE": "1",
             "AXOLOTL_DO_NOT_TRACK": "1",
             "DO_NOT_TRACK": "1",
@@ -399,7 +407,7 @@ class Child:
         self.answers: queue.Queue[dict[str, Any]] = queue.Queue()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, "--serve", peer],
+                [sys.executable, str(Path(__file__).resolve()), "--serve", PEERS[peer][0]],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 text=True, env=environment, cwd=self.folder,
             )  # fmt: skip
