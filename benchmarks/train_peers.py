@@ -124,19 +124,19 @@ def fitting(runner: Any, job: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     while True:
         try:
-            ends, settings = runner(job)
+            ticks, settings = runner(job)
             break
         except torch.OutOfMemoryError:
             if job["micro"] == 1:
                 raise
             job["micro"] //= 2
         release()
-    steps = [late - early for early, late in itertools.pairwise(ends)]
+    steps = [late - early for early, late in itertools.pairwise(ticks.ends)]
     cuda = torch.cuda.is_available()
     return {
         "seconds": statistics.median(steps),
         "steps_s": [round(step, 4) for step in steps],
-        "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 1) if cuda else None,
+        "peak_gib": round(ticks.peak / 2**30, 1) if cuda else None,
         "micro_batch": job["micro"],
         "settings": settings,
         "with_warm_up_s": round(time.perf_counter() - began, 1),
@@ -144,17 +144,22 @@ def fitting(runner: Any, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def clock() -> Any:
-    """Return a callback with `ends`, when each optimizer step ended, the device having finished."""
+    """Return a callback that notes when each step ended, the device having finished, and its peak.
+
+    The peak is read at the end of each step: Axolotl resets the counter whenever it logs.
+    """
     import torch
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
             self.ends: list[float] = []
+            self.peak = 0
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
+                self.peak = max(self.peak, torch.cuda.max_memory_allocated())
             self.ends.append(time.perf_counter())
 
     return Clock()
@@ -261,7 +266,7 @@ def unsloth() -> Any:
             callbacks=[ticks],
         )
         trainer.train()
-        return ticks.ends, {
+        return ticks, {
             "gradient_checkpointing": checkpointing,
             "padding_free": getattr(trainer.args, "padding_free", None),
             "attention": attention_backend(),
@@ -315,7 +320,7 @@ def llamafactory() -> Any:
                 },
                 callbacks=[ticks],
             )
-        return ticks.ends, settings
+        return ticks, settings
 
     return run
 
@@ -377,7 +382,7 @@ def axolotl() -> Any:
             )
         trainer.add_callback(ticks)
         trainer.train()
-        return ticks.ends, settings
+        return ticks, settings
 
     return run
 
