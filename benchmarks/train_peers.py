@@ -11,8 +11,8 @@ own, SITES/unsloth-xformers: Unsloth is measured with and without).
     llamafactory  run_exp on a tokenized dataset, Liger's kernels
     axolotl       setup_model_and_trainer, its LoRA kernels and Liger's
 
-All get bf16 weights, the largest micro-batch that fits (halved until it does) and SDPA or what the
-peer picks; the examples of a workload are equally long, so a batch has no padding and packing
+All get bf16 weights, micro-batches of up to 17,000 tokens (halved until they fit) and SDPA or what
+the peer picks; the examples of a workload are equally long, so a batch has no padding and packing
 would add nothing. Steps are measured on 8 examples and scaled up (`examples_timed`), as trl's are.
 
     python benchmarks/train_peers.py --sites SITES --out peers.json --budget 150
