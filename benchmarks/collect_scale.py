@@ -12,8 +12,8 @@ store       the run's writer fed with 500 real traces of that tool set as a run 
 
 `full_s`: seconds during which at least 95% of them waited for an answer at once, `calls_per_s`: the
 calls answered in that time, `share`: of what the latency allows; zeros when that never was, on a
-machine too busy for it. It takes the gate some rounds of answers to get there. PostgreSQL is fed a fifth of the traces. Prints two tables; the last line is
-one JSON object.
+machine too busy for it. It takes the gate some rounds of answers to get there. PostgreSQL is fed a
+fifth of the traces. Prints two tables; the last line is one JSON object.
 """
 
 from __future__ import annotations
