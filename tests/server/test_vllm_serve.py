@@ -267,6 +267,16 @@ def run_client(program, script, target, **more):
     assert " ok" in done.stdout
 
 
+def test_a_mark_for_the_decoder_leaves_the_prompt_as_it_was(inside):
+    body = prompt(NO_DATA).body("student")
+    marked = [tool | {"function": tool["function"] | {"strict": True}} for tool in body["tools"]]
+    shown = [
+        inside.post("/tokenize", json=body | {"tools": tools}).json()["tokens"]
+        for tools in (body["tools"], marked)
+    ]
+    assert shown[0] == shown[1]
+
+
 def test_a_retry_is_held_to_the_schema(running, target):
     """The learnt call violates this request's schema; asked again, a grammar forbids it."""
     body = prompt(NO_DATA).body("student") | {"temperature": 0, "max_tokens": 120}
