@@ -14,16 +14,19 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import openai
 import pytest
+from authoring_world import address, serving
 
 from distill.config import ServeConfig, TeacherConfig, load_config
+from distill.dataset import read_examples
 from distill.errors import ServeError
+from distill.filter import build_dataset
 from distill.serve.checks import check_effect, check_parser, check_prompts
 from distill.serve.command import FP8
 from distill.serve.deployment import deployment
@@ -33,15 +36,22 @@ from distill.student.base import base_hash, find_base, load_tokenizer
 from distill.student.manifest import ADAPTER, TEMPLATE, Manifest, write_manifest
 from distill.student.render import Sample, render
 from distill.teachers import create_teacher
+from distill.toolsets import load_toolset
 from distill.types import (
     AssistantMessage,
     Example,
+    Expectation,
+    ExpectedCall,
+    Kind,
     StopReason,
     SystemMessage,
+    Task,
     ToolCall,
     ToolMessage,
     UserMessage,
+    UserTurn,
 )
+from tests.unit.gateway_world import door
 
 ROOT = Path(__file__).parents[2]
 STUDENT = ROOT / "distill" / "demo" / "student" / "model"
@@ -291,10 +301,10 @@ def test_a_retry_is_held_to_the_schema(running, target):
     seen = httpx2.post(url, json=body | {"distill_observe": True}, timeout=120)
     assert seen.headers["x-distill-problem"] == "schema_violation", seen.text
     mended = httpx2.post(url, json=body, timeout=120)
-    if mended.headers["x-distill-route"] == "retried":  # it may have answered in words instead
-        assert "x-distill-problem" not in mended.headers
-        for call in mended.json()["choices"][0]["message"]["tool_calls"] or ():
-            assert re.search(days["pattern"], json.loads(call["function"]["arguments"])["day"])
+    assert mended.headers["x-distill-route"] == "retried", mended.text
+    assert "x-distill-problem" not in mended.headers
+    (call,) = mended.json()["choices"][0]["message"]["tool_calls"]
+    assert re.search(days["pattern"], json.loads(call["function"]["arguments"])["day"])
     assert "schema_violation" in (target.run_dir / "gateway.log").read_text()
 
 
@@ -352,6 +362,101 @@ def test_vllm_quantises_to_fp8_by_this_name():
 def test_the_log_is_kept(running, target):
     assert "Starting vLLM server" in running.server.log.read_text()
     assert json.loads((target.run_dir / ADAPTER / "distill.json").read_text())["name"] == "tiny"
+
+
+# --- what the gateway does about it -----------------------------------------------------------
+
+SYSTEM = "You watch the weather."
+CUT_OFF = 12
+"""Tokens of an answer: too few for any call."""
+PLACES = ("Oslo", "Bergen", "Voss", "Narvik", "Hamar", "Bodo", "Molde", "Alta")
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A config of what the gateway keeps, and a tool set with the weather."""
+    tool = NO_DATA.tools[0].as_function()["function"]
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": [tool]}))
+    manifest = {"name": "weather", "description": "x", "source": "tools.json", "system": SYSTEM}
+    (tmp_path / "toolset.yaml").write_text(json.dumps(manifest))
+    teacher = {"provider": "openai_chat", "model": "demo-teacher", "base_url": "http://x/v1"}
+    settings = {
+        "name": "weather",
+        "toolset": ".",
+        "teacher": teacher | {"terms": "Ours."},
+        "collect": {"store": "served.db"},
+        "filter": {"near_duplicates": None},
+    }
+    (tmp_path / "c.yaml").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def weather(place: str) -> Task:
+    right = ExpectedCall(name="get_forecast", arguments={"place": place, "day": "Monday"})
+    asks = UserTurn(
+        content=f"What is the weather in {place} on Monday?",
+        expectation=Expectation(action="call", calls=(right,)),
+    )
+    return Task(id=place, toolset="weather", kind=Kind.SINGLE, family=place, turns=(asks,))
+
+
+@contextmanager
+def escalating(running, workspace):
+    """A gateway that asks the embedded teacher, in front of the vLLM that is up."""
+    config = load_config(workspace / "c.yaml")
+    toolset = load_toolset(config.toolset_dir).toolset
+    with (
+        serving(toolset, [weather(place) for place in PLACES]) as above,
+        door(
+            running.address,
+            config.teacher.model_copy(update={"base_url": address(above)}),
+            "escalate",
+            store=config.store_url,
+            timeout_s=120,
+        ) as url,
+    ):
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+
+def ask(client, messages, *, stream):
+    """Ask the student for an answer that is cut off; return who answered, words and calls."""
+    body = {"model": "student", "tools": [NO_DATA.tools[0].as_function()], "messages": messages}
+    limits = {"temperature": 0, "max_tokens": CUT_OFF}
+    if not stream:
+        reply = client.chat.completions.create(**body, **limits)
+        message = reply.choices[0].message
+        calls = [call.model_dump() for call in message.tool_calls or ()]
+        return reply.model, message.content, calls
+    with client.chat.completions.stream(**body, **limits) as events:
+        reply = events.get_final_completion()
+    message = reply.choices[0].message
+    calls = [
+        {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": a}}
+        for c in message.tool_calls or ()
+        for a in [c.function.arguments]
+    ]
+    return reply.model, message.content, calls
+
+
+def test_what_the_teacher_answers_in_the_students_place_can_be_trained_on(running, workspace):
+    """Cut off, no call of the student is fit; whole or streamed, the client gets the teacher's."""
+    with escalating(running, workspace) as client, client:
+        for n, place in enumerate(PLACES):
+            asked = weather(place).turns[0].content
+            messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
+            who, words, calls = ask(client, messages, stream=n % 2 == 1)
+            assert who == "demo-teacher", (place, words, calls)
+            (made,) = [call["function"] for call in calls]
+            assert json.loads(made["arguments"]) == {"place": place, "day": "Monday"}
+            result = {"role": "tool", "tool_call_id": calls[0]["id"], "content": '{"sky": "snow"}'}
+            said = {"role": "assistant", "content": words, "tool_calls": calls}
+            ask(client, [*messages, said, result], stream=n % 2 == 0)
+    report = build_dataset(load_config(workspace / "c.yaml"))
+    assert report.kept == len(PLACES), report.info.rejected
+    rows = read_examples(workspace / "traces/weather/train.jsonl")
+    first = {json.loads(row.messages[2].tool_calls[0].arguments)["day"] for row in rows}
+    assert first == {"Monday"}
+    assert {row.weights[0] for row in rows} == {1.0}
 
 
 # --- what is found out ------------------------------------------------------------------------
