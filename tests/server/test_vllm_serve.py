@@ -421,21 +421,22 @@ def escalating(running, workspace):
 def ask(client, messages, *, stream):
     """Ask the student for an answer that is cut off; return who answered, words and calls."""
     body = {"model": "student", "tools": [NO_DATA.tools[0].as_function()], "messages": messages}
-    limits = {"temperature": 0, "max_tokens": CUT_OFF}
+    reply = client.chat.completions.create(**body, temperature=0, max_tokens=CUT_OFF, stream=stream)
     if not stream:
-        reply = client.chat.completions.create(**body, **limits)
         message = reply.choices[0].message
         calls = [call.model_dump() for call in message.tool_calls or ()]
         return reply.model, message.content, calls
-    with client.chat.completions.stream(**body, **limits) as events:
-        reply = events.get_final_completion()
-    message = reply.choices[0].message
-    calls = [
-        {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": a}}
-        for c in message.tool_calls or ()
-        for a in [c.function.arguments]
-    ]
-    return reply.model, message.content, calls
+    who, words, calls = "", "", []
+    for chunk in reply:
+        who = chunk.model
+        for delta in [choice.delta for choice in chunk.choices]:
+            words += delta.content or ""
+            for piece in delta.tool_calls or ():
+                if piece.id:
+                    made = {"name": piece.function.name, "arguments": ""}
+                    calls.append({"id": piece.id, "type": "function", "function": made})
+                calls[piece.index]["function"]["arguments"] += piece.function.arguments or ""
+    return who, words or None, calls
 
 
 def test_what_the_teacher_answers_in_the_students_place_can_be_trained_on(running, workspace):

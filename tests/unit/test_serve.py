@@ -669,6 +669,11 @@ def cli(*arguments):
     return CliRunner().invoke(app, ["serve", *map(str, arguments)])
 
 
+def test_a_target_that_is_not_there(tmp_path):
+    done = cli(tmp_path / "runs" / "typo", "--check")
+    assert "typo' is neither a config nor the folder of a run" in str(done.exception)
+
+
 def test_set_needs_a_config(tmp_path):
     adapter(tmp_path)
     outcome = cli(tmp_path, "--set", "serve.port=1")
