@@ -24,9 +24,7 @@ import pytest
 from authoring_world import address, serving
 
 from distill.config import ServeConfig, TeacherConfig, load_config
-from distill.dataset import read_examples
 from distill.errors import ServeError
-from distill.filter import build_dataset
 from distill.serve.checks import check_effect, check_parser, check_prompts
 from distill.serve.command import FP8
 from distill.serve.deployment import deployment
@@ -37,12 +35,14 @@ from distill.student.manifest import ADAPTER, TEMPLATE, Manifest, write_manifest
 from distill.student.render import Sample, render
 from distill.teachers import create_teacher
 from distill.toolsets import load_toolset
+from distill.traces import TraceStore
 from distill.types import (
     AssistantMessage,
     Example,
     Expectation,
     ExpectedCall,
     Kind,
+    Outcome,
     StopReason,
     SystemMessage,
     Task,
@@ -385,7 +385,6 @@ def workspace(tmp_path):
         "toolset": ".",
         "teacher": teacher | {"terms": "Ours."},
         "collect": {"store": "served.db"},
-        "filter": {"near_duplicates": None},
     }
     (tmp_path / "c.yaml").write_text(json.dumps(settings))
     return tmp_path
@@ -439,7 +438,9 @@ def ask(client, messages, *, stream):
     return who, words or None, calls
 
 
-def test_what_the_teacher_answers_in_the_students_place_can_be_trained_on(running, workspace):
+def test_what_the_teacher_answers_in_the_students_place_reaches_client_and_store(
+    running, workspace
+):
     """Cut off, no call of the student is fit; whole or streamed, the client gets the teacher's."""
     with escalating(running, workspace) as client, client:
         for n, place in enumerate(PLACES):
@@ -452,12 +453,16 @@ def test_what_the_teacher_answers_in_the_students_place_can_be_trained_on(runnin
             result = {"role": "tool", "tool_call_id": calls[0]["id"], "content": '{"sky": "snow"}'}
             said = {"role": "assistant", "content": words, "tool_calls": calls}
             ask(client, [*messages, said, result], stream=n % 2 == 0)
-    report = build_dataset(load_config(workspace / "c.yaml"))
-    assert report.kept == len(PLACES), report.info.rejected
-    rows = read_examples(workspace / "traces/weather/train.jsonl")
-    first = {json.loads(row.messages[2].tool_calls[0].arguments)["day"] for row in rows}
-    assert first == {"Monday"}
-    assert {row.weights[0] for row in rows} == {1.0}
+    with TraceStore.open(load_config(workspace / "c.yaml").store_url) as store:
+        traces = list(store.traces())
+    failed = [trace for trace in traces if trace.outcome is Outcome.ERROR]
+    mended = [trace for trace in traces if trace.outcome is not Outcome.ERROR]
+    assert [trace.teacher.model for trace in failed] == ["student"] * len(PLACES)
+    assert [trace.teacher.model for trace in mended] == ["demo-teacher"] * len(PLACES)
+    for trace in mended:
+        roles = [message.role for message in trace.messages]
+        assert roles == ["system", "user", "assistant", "tool", "assistant"]
+        assert [record.context for record in trace.turns] == [False, True], "the student went on"
 
 
 # --- what is found out ------------------------------------------------------------------------
