@@ -18,6 +18,7 @@ no share of nothing is ever shown as 0 or 100%.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -231,6 +232,16 @@ class KindTest(Frozen):
     p_value: float
     adjusted: float
     """Holm's, over all kinds."""
+
+
+DECISIONS: Mapping[str, str] = {
+    "deploy": "Deploy it",
+    "collect_more": "Collect more",
+    "retrain": "Train again",
+    "do_not_fine_tune": "Do not fine-tune",
+    "undecided": "Not decided",
+}
+"""What is to be done, by `Decision.action`, as people are told."""
 
 
 class Decision(Frozen):

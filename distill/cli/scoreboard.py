@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from distill.results import SHARES, Comparison, ModelReport, Report, Share, SuiteReport
+from distill.results import DECISIONS, SHARES, Comparison, ModelReport, Report, Share, SuiteReport
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ def show(report: Report, console: Console) -> None:
     for warning in report.warnings:
         console.print(Text.assemble(("warning: ", "yellow"), warning))
     console.print(f"\n[b]{report.verdict}[/]")
-    console.print(f"[b]{report.decision.action.replace('_', ' ').capitalize()}.[/]", end=" ")
+    console.print(f"[b]{DECISIONS[report.decision.action]}.[/]", end=" ")
     console.print(" ".join(report.decision.reasons))
 
 

@@ -206,6 +206,9 @@ def _resolve(
     from distill.errors import ConfigError
     from distill.serve.deployment import deployment
 
+    for path in targets:
+        if not path.exists():
+            raise ConfigError(f"{str(path)!r} is neither a config nor the folder of a run")
     configs = [None if path.is_dir() else load_config(path, overrides) for path in targets]
     runs = [
         config.run_dir if config else path.resolve()

@@ -14,6 +14,7 @@ from distill.matching import Code
 from distill.report.curve import Learning, learning
 from distill.report.plots import LABELS, Plot, confusion, latencies, losses, paying_off
 from distill.results import (
+    DECISIONS,
     MODELS,
     PAGE,
     SHARES,
@@ -42,14 +43,6 @@ BETTER_SMALL = frozenset(
     }
 )
 """Shares of `SHARES` that count faults."""
-
-DECISIONS: Mapping[str, str] = {
-    "deploy": "Deploy it",
-    "collect_more": "Collect more",
-    "retrain": "Train again",
-    "do_not_fine_tune": "Do not fine-tune",
-    "undecided": "Not decided",
-}
 
 EXPLAINED: Mapping[str, str] = {
     Code.MISSING_CALL: "an expected call was not made",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.results import (
+    DECISIONS,
     SHARES,
     TEXT,
     Comparison,
@@ -27,11 +28,11 @@ def write_text(folder: Path, report: Report) -> Path:
 def markdown(report: Report) -> str:
     """Return the report's tables and sentences."""
     names = list(report.models)
-    action = report.decision.action.replace("_", " ")
+    action = DECISIONS[report.decision.action]
     parts = [
         f"# {report.name}: tool calling on {report.toolset}\n",
         f"**{report.verdict}**\n",
-        f"Next: **{action}**. " + " ".join(report.decision.reasons) + "\n",
+        f"**{action}.** " + " ".join(report.decision.reasons) + "\n",
         *(f"- {name}: {why}" for name, why in report.gaps.items()),
         *(f"- Warning: {warning}" for warning in report.warnings),
         f"\n{report.cases} cases of {report.families} families; 95% intervals.\n",

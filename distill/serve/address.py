@@ -45,6 +45,11 @@ class Address:
         )
 
     @property
+    def template(self) -> Path:
+        """Where the chat template lies that vLLM reads."""
+        return self.file.with_name("chat_template.jinja")
+
+    @property
     def headers(self) -> dict[str, str]:
         """What every request carries."""
         return {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}

@@ -51,7 +51,7 @@ def vllm_command(target: Deployment, address: Address) -> list[str]:
         command += ["--max-loras", str(len(target.adapters) + 1), "--lora-modules"]
         command += [f"{name}={folder}" for name, folder in target.adapters.items()]
     command += ["--enable-auto-tool-choice", "--tool-call-parser", target.parser]
-    command += ["--chat-template", str(target.template)]
+    command += ["--chat-template", str(address.template)]
     if target.family == "mistral":  # its own tokenizer would render without the template
         command += ["--tokenizer-mode", "hf"]
     if target.template_kwargs:

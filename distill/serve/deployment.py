@@ -20,6 +20,7 @@ from distill.student.manifest import (
     MERGED,
     TEMPLATE,
     Manifest,
+    hash_template,
     read_manifest,
     weights_file,
 )
@@ -125,13 +126,15 @@ def deployment(
 
     Raises:
         StudentError: There is no trained student in a run.
-        ServeError: An adapter's folder is incomplete, or the runs do not fit on one server.
+        ServeError: An adapter's folder is incomplete or has another template than in training, or
+            the runs do not fit on one server.
     """
     runs = [run_dirs] if isinstance(run_dirs, Path) else list(run_dirs)
     manifests = [read_manifest(run_dir) for run_dir in runs]
     first, adapter = manifests[0], runs[0] / ADAPTER
     for run_dir, manifest in zip(runs, manifests, strict=True):
         _refuse_incomplete(run_dir, manifest)
+        _refuse_other_template(run_dir / ADAPTER / TEMPLATE, manifest)
     for other, run_dir in zip(manifests[1:], runs[1:], strict=True):
         _refuse_strangers(first, other, runs[0], run_dir)
     whole = any(manifest.method == "full" for manifest in manifests)
@@ -161,6 +164,15 @@ def _refuse_incomplete(run_dir: Path, manifest: Manifest) -> None:
             raise ServeError(
                 f"no {needed.name} in {str(needed.parent)!r}; run `distill train CONFIG`"
             )
+
+
+def _refuse_other_template(template: Path, manifest: Manifest) -> None:
+    """Raise if the template was changed: prompts would agree with each other, and be wrong."""
+    if manifest.template_hash not in (None, found := hash_template(template.read_bytes())):
+        raise ServeError(
+            f"{str(template)!r} is not the template of training: its hash is {found}, it was "
+            f"{manifest.template_hash}; put that one back, or train again with student.template"
+        )
 
 
 def _refuse_strangers(one: Manifest, other: Manifest, here: Path, there: Path) -> None:

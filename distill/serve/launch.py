@@ -28,6 +28,7 @@ from distill.serve.gateway.remedy import Remedies
 from distill.serve.gateway.upstream import Upstream
 from distill.serve.samples import prompt, taught
 from distill.serve.server import Server
+from distill.serve.template import served_template
 from distill.teachers import Teacher, create_teacher, is_hosted, refuse_without_price
 from distill.traces import TraceStore
 from distill.types import Example
@@ -72,6 +73,8 @@ def launched(
     with ExitStack() as stack:
         door = stack.enter_context(bound_socket(target.settings.host, target.settings.port))
         address = stack.enter_context(private_address())
+        trained = target.template.read_text(encoding="utf-8")
+        address.template.write_text(served_template(trained), encoding="utf-8")
         loaded = Loaded(target.adapters)
         command, environment = vllm_command(target, address), vllm_environment(target, address)
         server = Server(command, environment, address, log or target.run_dir / LOG)

@@ -50,7 +50,7 @@ WantedBy=multi-user.target
 
 
 def shown_command(target: Deployment) -> str:
-    """Return vLLM's command line, to be read; the socket and the key are made at each start."""
+    """Return vLLM's command line, to be read; socket, template and key are made at each start."""
     address = Address(Path("SOCKET"), "")
     ours = vllm_environment(target, address)
     hidden = ("VLLM_API_KEY",)

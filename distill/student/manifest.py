@@ -14,6 +14,7 @@ A run folder, `runs/<name>/`:
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,8 @@ class Manifest(Frozen):
     family: str
     parser: str
     """vLLM's tool-call parser."""
+    template_hash: str | None = None
+    """Content of the template's file; None: nobody wrote it down."""
     template_kwargs: dict[str, Json] = {}
     """Template variables that requests to the server must set, as training did."""
     method: Literal["lora", "qlora", "full"] = "lora"
@@ -56,6 +59,11 @@ class Manifest(Frozen):
     """Packages."""
     metrics: dict[str, float]
     """Of the finished run: losses, tokens, seconds."""
+
+
+def hash_template(content: bytes) -> str:
+    """Return the first 16 hex digits of a template's SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def weights_file(run_dir: Path, method: str) -> Path:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from distill.config import Config
 from distill.student.base import Base, base_hash, find_base, load_tokenizer
-from distill.student.manifest import Manifest, read_manifest
+from distill.student.manifest import Manifest, hash_template, read_manifest
 from distill.student.render import Renderer
 from distill.student.template import check_template
 from distill.toolsets import load_toolset
@@ -163,6 +163,7 @@ def _manifest(
         revision=base.revision,
         family=base.family.name,
         parser=base.parser,
+        template_hash=hash_template(base.template.encode()),
         template_kwargs=dict(base.family.template_kwargs),
         method=config.train.method,
         rank=config.train.recipe(len(material.train)).rank,

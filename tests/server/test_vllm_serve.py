@@ -14,13 +14,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import openai
 import pytest
+from authoring_world import address, serving
 
 from distill.config import ServeConfig, TeacherConfig, load_config
 from distill.errors import ServeError
@@ -33,15 +34,24 @@ from distill.student.base import base_hash, find_base, load_tokenizer
 from distill.student.manifest import ADAPTER, TEMPLATE, Manifest, write_manifest
 from distill.student.render import Sample, render
 from distill.teachers import create_teacher
+from distill.toolsets import load_toolset
+from distill.traces import TraceStore
 from distill.types import (
     AssistantMessage,
     Example,
+    Expectation,
+    ExpectedCall,
+    Kind,
+    Outcome,
     StopReason,
     SystemMessage,
+    Task,
     ToolCall,
     ToolMessage,
     UserMessage,
+    UserTurn,
 )
+from tests.unit.gateway_world import door
 
 ROOT = Path(__file__).parents[2]
 STUDENT = ROOT / "distill" / "demo" / "student" / "model"
@@ -267,6 +277,16 @@ def run_client(program, script, target, **more):
     assert " ok" in done.stdout
 
 
+def test_a_mark_for_the_decoder_leaves_the_prompt_as_it_was(inside):
+    body = prompt(NO_DATA).body("student")
+    marked = [tool | {"function": tool["function"] | {"strict": True}} for tool in body["tools"]]
+    shown = [
+        inside.post("/tokenize", json=body | {"tools": tools}).json()["tokens"]
+        for tools in (body["tools"], marked)
+    ]
+    assert shown[0] == shown[1]
+
+
 def test_a_retry_is_held_to_the_schema(running, target):
     """The learnt call violates this request's schema; asked again, a grammar forbids it."""
     body = prompt(NO_DATA).body("student") | {"temperature": 0, "max_tokens": 120}
@@ -281,10 +301,10 @@ def test_a_retry_is_held_to_the_schema(running, target):
     seen = httpx2.post(url, json=body | {"distill_observe": True}, timeout=120)
     assert seen.headers["x-distill-problem"] == "schema_violation", seen.text
     mended = httpx2.post(url, json=body, timeout=120)
-    if mended.headers["x-distill-route"] == "retried":  # it may have answered in words instead
-        assert "x-distill-problem" not in mended.headers
-        for call in mended.json()["choices"][0]["message"]["tool_calls"] or ():
-            assert re.search(days["pattern"], json.loads(call["function"]["arguments"])["day"])
+    assert mended.headers["x-distill-route"] == "retried", mended.text
+    assert "x-distill-problem" not in mended.headers
+    (call,) = mended.json()["choices"][0]["message"]["tool_calls"]
+    assert re.search(days["pattern"], json.loads(call["function"]["arguments"])["day"])
     assert "schema_violation" in (target.run_dir / "gateway.log").read_text()
 
 
@@ -342,6 +362,107 @@ def test_vllm_quantises_to_fp8_by_this_name():
 def test_the_log_is_kept(running, target):
     assert "Starting vLLM server" in running.server.log.read_text()
     assert json.loads((target.run_dir / ADAPTER / "distill.json").read_text())["name"] == "tiny"
+
+
+# --- what the gateway does about it -----------------------------------------------------------
+
+SYSTEM = "You watch the weather."
+CUT_OFF = 12
+"""Tokens of an answer: too few for any call."""
+PLACES = ("Oslo", "Bergen", "Voss", "Narvik", "Hamar", "Bodo", "Molde", "Alta")
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A config of what the gateway keeps, and a tool set with the weather."""
+    tool = NO_DATA.tools[0].as_function()["function"]
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": [tool]}))
+    manifest = {"name": "weather", "description": "x", "source": "tools.json", "system": SYSTEM}
+    (tmp_path / "toolset.yaml").write_text(json.dumps(manifest))
+    teacher = {"provider": "openai_chat", "model": "demo-teacher", "base_url": "http://x/v1"}
+    settings = {
+        "name": "weather",
+        "toolset": ".",
+        "teacher": teacher | {"terms": "Ours."},
+        "collect": {"store": "served.db"},
+    }
+    (tmp_path / "c.yaml").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def weather(place: str) -> Task:
+    right = ExpectedCall(name="get_forecast", arguments={"place": place, "day": "Monday"})
+    asks = UserTurn(
+        content=f"What is the weather in {place} on Monday?",
+        expectation=Expectation(action="call", calls=(right,)),
+    )
+    return Task(id=place, toolset="weather", kind=Kind.SINGLE, family=place, turns=(asks,))
+
+
+@contextmanager
+def escalating(running, workspace):
+    """A gateway that asks the embedded teacher, in front of the vLLM that is up."""
+    config = load_config(workspace / "c.yaml")
+    toolset = load_toolset(config.toolset_dir).toolset
+    with (
+        serving(toolset, [weather(place) for place in PLACES]) as above,
+        door(
+            running.address,
+            config.teacher.model_copy(update={"base_url": address(above)}),
+            "escalate",
+            store=config.store_url,
+            timeout_s=120,
+        ) as url,
+    ):
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+
+def ask(client, messages, *, stream):
+    """Ask the student for an answer that is cut off; return who answered, words and calls."""
+    body = {"model": "student", "tools": [NO_DATA.tools[0].as_function()], "messages": messages}
+    reply = client.chat.completions.create(**body, temperature=0, max_tokens=CUT_OFF, stream=stream)
+    if not stream:
+        message = reply.choices[0].message
+        calls = [call.model_dump() for call in message.tool_calls or ()]
+        return reply.model, message.content, calls
+    who, words, calls = "", "", []
+    for chunk in reply:
+        who = chunk.model
+        for delta in [choice.delta for choice in chunk.choices]:
+            words += delta.content or ""
+            for piece in delta.tool_calls or ():
+                if piece.id:
+                    made = {"name": piece.function.name, "arguments": ""}
+                    calls.append({"id": piece.id, "type": "function", "function": made})
+                calls[piece.index]["function"]["arguments"] += piece.function.arguments or ""
+    return who, words or None, calls
+
+
+def test_what_the_teacher_answers_in_the_students_place_reaches_client_and_store(
+    running, workspace
+):
+    """Cut off, no call of the student is fit; whole or streamed, the client gets the teacher's."""
+    with escalating(running, workspace) as client, client:
+        for n, place in enumerate(PLACES):
+            asked = weather(place).turns[0].content
+            messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
+            who, words, calls = ask(client, messages, stream=n % 2 == 1)
+            assert who == "demo-teacher", (place, words, calls)
+            (made,) = [call["function"] for call in calls]
+            assert json.loads(made["arguments"]) == {"place": place, "day": "Monday"}
+            result = {"role": "tool", "tool_call_id": calls[0]["id"], "content": '{"sky": "snow"}'}
+            said = {"role": "assistant", "content": words, "tool_calls": calls}
+            ask(client, [*messages, said, result], stream=n % 2 == 0)
+    with TraceStore.open(load_config(workspace / "c.yaml").store_url) as store:
+        traces = list(store.traces())
+    failed = [trace for trace in traces if trace.outcome is Outcome.ERROR]
+    mended = [trace for trace in traces if trace.outcome is not Outcome.ERROR]
+    assert [trace.teacher.model for trace in failed] == ["student"] * len(PLACES)
+    assert [trace.teacher.model for trace in mended] == ["demo-teacher"] * len(PLACES)
+    for trace in mended:
+        roles = [message.role for message in trace.messages]
+        assert roles == ["system", "user", "assistant", "tool", "assistant"]
+        assert [record.context for record in trace.turns] == [False, True], "the student went on"
 
 
 # --- what is found out ------------------------------------------------------------------------

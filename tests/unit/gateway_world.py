@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from distill.config import Prices, TeacherConfig
 from distill.endpoint import bound_socket, listening
-from distill.serve.address import private_address
+from distill.serve.address import Address, private_address
 from distill.serve.gateway.app import Gateway, create_app
 from distill.serve.gateway.keep import Budget, Keeper
 from distill.serve.gateway.remedy import Remedies
@@ -165,14 +165,40 @@ class World:
 
 
 @contextmanager
-def gateway(
+def door(
+    address: Address,
+    teacher: TeacherConfig,
     *steps: str,
     key: str | None = None,
     store: str | None = None,
     timeout_s: float = 30,
     budget_usd: float | None = None,
-) -> Iterator[World]:
-    """Run a gateway, its model server and its teacher."""
+    stale: Mapping[str, bool] | None = None,
+) -> Iterator[str]:
+    """Run a gateway in front of what listens at an address; yields its root."""
+
+    def make() -> Gateway:
+        upstream = Upstream(address, timeout_s)
+        asked_too = create_teacher(teacher) if "escalate" in steps else None
+        budget = Budget(budget_usd, teacher) if budget_usd else None
+        keeper = store and Keeper(lambda: TraceStore.open(store, create=True), asked_too, budget)
+        return Gateway(
+            upstream=upstream,
+            students=frozenset({"student"}),
+            remedies=Remedies(steps, upstream, asked_too, keeper or None),
+            keeper=keeper or None,
+            key=key,
+            stale=lambda: stale or {},
+        )
+
+    listener = bound_socket("127.0.0.1", 0)
+    with listening(create_app(make), listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def gateway(*steps: str, **settings: Any) -> Iterator[World]:
+    """Run a gateway, its model server and its teacher; `settings` as for `door`."""
     model, teacher, stale = Model(), Model(), {"student": False}
     with ExitStack() as stack, ExitStack() as model_stack:
         address = stack.enter_context(private_address())
@@ -189,24 +215,5 @@ def gateway(
             max_tokens=16,
             price=Prices(input=1000, output=1000),
         )
-
-        def make() -> Gateway:
-            upstream = Upstream(address, timeout_s)
-            asked_too = create_teacher(config) if "escalate" in steps else None
-            budget = Budget(budget_usd, config) if budget_usd else None
-            keeper = store and Keeper(
-                lambda: TraceStore.open(store, create=True), asked_too, budget
-            )
-            return Gateway(
-                upstream=upstream,
-                students=frozenset({"student"}),
-                remedies=Remedies(steps, upstream, asked_too, keeper or None),
-                keeper=keeper or None,
-                key=key,
-                stale=lambda: stale,
-            )
-
-        door = bound_socket("127.0.0.1", 0)
-        stack.enter_context(listening(create_app(make), door))
-        url = f"http://127.0.0.1:{door.getsockname()[1]}"
+        url = stack.enter_context(door(address, config, *steps, stale=stale, **settings))
         yield World(url, model, teacher, model_stack.close, stale)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from distill.cli.main import app
+from distill.cli.scoreboard import show
 from distill.config import load_config
 from distill.dataset import example_to_row, write_rows
 from distill.errors import ConfigError
@@ -17,6 +19,7 @@ from distill.evaluate.suites import questions
 from distill.evaluate.suites.disguise import CHANGES, Disguise, noisy
 from distill.evaluate.suites.registry import chosen, prepared
 from distill.evaluate.summary import summarise
+from distill.report.text import markdown
 from distill.types import (
     AssistantMessage,
     Example,
@@ -121,6 +124,43 @@ async def test_the_cheaper_answers_are_columns(tmp_path, asked):
     report = summarise(evaluation)
     assert report.comparisons["student/prompted"].n == 1
     assert len({model.identity for model in report.models.values()}) == 4
+
+
+class Held(ByHeart):
+    """Answers rightly only where the decoder keeps it to the schemas."""
+
+    async def complete(self, messages, tools):
+        strict = all(tool.as_function()["function"].get("strict") for tool in tools)
+        self.play = right if strict else wrong
+        return await super().complete(messages, tools)
+
+
+@pytest.mark.parametrize(
+    ("setting", "base", "said_so"),
+    [
+        ("eval.few_shot=2", lambda rows: right(rows) if len(rows) > 3 else wrong(rows), "prompt"),
+        ("eval.constrained=true", None, "constrained decoding"),
+    ],
+)
+async def test_the_report_says_when_there_is_no_need_to_fine_tune(
+    tmp_path, asked, setting, base, said_so
+):
+    models = asked[1]
+    models["base"] = ByHeart(base) if base else Held(wrong)
+    models["big"] = ByHeart(right)
+    changes = [setting, "eval.teacher=live"]
+    config = workspace(tmp_path, [lamp(n) for n in range(80)], changes)
+    training(config)
+    evaluation = prepare(config)
+    await evaluation.ask(URL, quiet)
+    report = summarise(evaluation)
+    text = markdown(report)
+    assert "| Call accuracy | 0.0% (0-5) | 100.0% (95-100) | 100.0% " in text
+    reason = f"{said_so} already reaches the teacher: 100.0% against 100.0%"
+    assert "\n**Do not fine-tune.** The base with " in text and reason in text
+    console = Console(record=True, width=200)
+    show(report, console)
+    assert "Do not fine-tune. The base with" in console.export_text()
 
 
 async def test_calls_are_held_to_the_tools_of_each_case(tmp_path, asked):

@@ -167,6 +167,7 @@ def test_words_stream_unseen_where_no_tool_is_on_offer(plain):
         (calls(RIGHT, WRONG), "schema_violation", "level"),
         (says('<tool_call>{"name": "set_lamp"}'), "unparsed_call", "<tool_call>"),
         (says('<tool_call>{"na', finish="length"), "truncated_call", "token limit"),
+        (says(None, finish="length"), "truncated_call", "before any word or call"),
     ],
 )
 def test_an_unfit_answer_is_marked(plain, answer, code, detail):

@@ -22,6 +22,7 @@ from transformers import LlamaConfig, Qwen2Config
 
 from distill.chat import to_chat
 from distill.errors import StudentError
+from distill.serve.template import served_template
 from distill.student.families import FAMILIES, LLAMA31, MISTRAL, QWEN3, Family
 from distill.student.render import Sample, render, template_message
 from distill.types import (
@@ -284,7 +285,7 @@ def test_vllm_renders_the_prompt_and_reads_the_completion(family: Family, tmp_pa
         model,
         renderer,
         request_logger=None,
-        chat_template=tokenizer.chat_template,
+        chat_template=served_template(tokenizer.chat_template),
         chat_template_content_format="auto",
         enable_auto_tools=True,
         tool_parser=family.parser,
@@ -292,10 +293,12 @@ def test_vllm_renders_the_prompt_and_reads_the_completion(family: Family, tmp_pa
     )
     parser = ToolParserManager.get_tool_parser(family.parser)
     for turn, sample in zip(TURNS, render(EXAMPLE, tokenizer, family), strict=True):
-        body = {"messages": served(MESSAGES[:turn], family), "tools": [RING.as_function()]}
-        request = ChatCompletionRequest.model_validate(body | {"model": "student"})
-        _, (prompt,) = asyncio.run(server.render_chat(request))
-        assert prompt["prompt_token_ids"] == prompt_of(sample)
+        for mark in ({}, {"strict": False}, {"strict": True}):  # for the decoder, not the model
+            tool = {"type": "function", "function": RING.as_function()["function"] | mark}
+            body = {"messages": served(MESSAGES[:turn], family), "tools": [tool]}
+            request = ChatCompletionRequest.model_validate(body | {"model": "student"})
+            _, (prompt,) = asyncio.run(server.render_chat(request))
+            assert prompt["prompt_token_ids"] == prompt_of(sample), mark
         text = tokenizer.decode(completion_of(sample)[:-1])
         read = parser(renderer.tokenizer, request.tools).extract_tool_calls(text, request)
         calls = [(c.function.name, json.loads(c.function.arguments)) for c in read.tool_calls]

@@ -40,6 +40,7 @@ from distill.serve.files import Loaded, check_base, check_unchanged
 from distill.serve.samples import NO_DATA, curl_line, prompt, sample_examples
 from distill.serve.server import GUARD, Server, cause, phase
 from distill.student.base import folder_hash
+from distill.student.manifest import hash_template
 from tests.unit.evaluate_world import adapter
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
@@ -78,7 +79,7 @@ def test_the_command_follows_the_manifest(tmp_path, gpu):
     assert given["--max-lora-rank"] == "16", "12 is not a rank vLLM takes"
     assert given["--max-loras"] == "2"
     assert given["--tool-call-parser"] == "hermes"
-    assert given["--chat-template"] == str(folder / "chat_template.jinja")
+    assert given["--chat-template"] == "/run/chat_template.jinja"
     assert given["--generation-config"] == "vllm"
     assert given["--uds"] == "/run/vllm.sock"
     assert "--port" not in given
@@ -238,6 +239,14 @@ def test_runs_with_different_templates_cannot_share_a_server(tmp_path):
     (folders[1] / "adapter" / "chat_template.jinja").write_text("another")
     with pytest.raises(ServeError, match="different chat templates"):
         deployment(folders, None, None)
+
+
+def test_a_template_that_was_changed_after_training_is_refused(tmp_path):
+    folder = adapter(tmp_path, template_hash=hash_template(b"{{ messages }}"))
+    deployment(tmp_path, None, None)
+    (folder / "chat_template.jinja").write_text("{{ messages }} ")
+    with pytest.raises(ServeError, match=r"chat_template.jinja' is not the template of training"):
+        deployment(tmp_path, None, None)
 
 
 def test_a_merged_model_is_served_alone(tmp_path, gpu):
@@ -658,6 +667,11 @@ def cli(*arguments):
     from distill.cli.main import app
 
     return CliRunner().invoke(app, ["serve", *map(str, arguments)])
+
+
+def test_a_target_that_is_not_there(tmp_path):
+    done = cli(tmp_path / "runs" / "typo", "--check")
+    assert "typo' is neither a config nor the folder of a run" in str(done.exception)
 
 
 def test_set_needs_a_config(tmp_path):

@@ -51,6 +51,8 @@ def _wordy(ask: Ask, text: str, finish: str | None) -> Problem | None:
         if finish == "length":
             return Problem(TRUNCATED_CALL, "the token limit cut the call off")
         return Problem(Code.UNPARSED_CALL, f"{markup!r} stands in the text")
+    if finish == "length" and not text.strip():  # a stream does not show a call without its name
+        return Problem(TRUNCATED_CALL, "the token limit cut the answer off before any word or call")
     if ask.must_call is not None:
         return Problem(Code.MISSING_CALL, "tool_choice asks for a call, none was made")
     return None
