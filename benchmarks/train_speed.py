@@ -55,6 +55,7 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from distill.student.render import Sample
+from distill.train import attention, lora
 from distill.train.attention import ALIGNMENT
 from distill.train.lora import lora_config
 from distill.train.model import prepare
@@ -277,6 +278,35 @@ def ours(bench: Bench, work: Workload, profiled: bool = False) -> dict[str, Any]
         release()
 
 
+ARMS: dict[str, tuple[bool, bool]] = {
+    "old": (False, False),
+    "cascade": (True, False),
+    "extend": (False, True),
+    "both": (True, True),
+}
+
+
+def arms(bench: Bench, work: Workload) -> dict[str, Any]:
+    """Time the same step with each change on its own and with both."""
+    found: dict[str, Any] = {}
+    for name in ("both", "old", "cascade", "extend"):
+        attention.CASCADE, lora.EXTEND = ARMS[name]
+        torch._dynamo.reset()
+        release()
+        try:
+            found[name] = ours_at(bench, work, bench.options.row_tokens, name in ("both", "old"))
+        except Exception as error:
+            found[name] = {"failed": repr(error)[:1500]}
+            traceback.print_exc()
+        print(name, {k: v for k, v in found[name].items() if k != "profile"}, flush=True)
+        if bench.options.out:
+            bench.options.out.with_suffix(".arms.json").write_text(json.dumps(found, indent=1))
+    torch._dynamo.reset()
+    best = min(found, key=lambda name: found[name].get("step_s", float("inf")))
+    attention.CASCADE, lora.EXTEND = ARMS[best]
+    return found[best] | {"best": best, "arms": {n: e.get("step_s") for n, e in found.items()}}
+
+
 def ours_at(bench: Bench, work: Workload, row_tokens: int, profiled: bool) -> dict[str, Any]:
     way = bench.ways[0]
     torch._dynamo.config.automatic_dynamic_shapes = way == "any length"
@@ -387,7 +417,7 @@ def profile(trainer: TrieTrainer) -> dict[str, Any]:
 
 def kind_of(kernel: str) -> str:
     name = kernel.lower()
-    if "flex" in name or "triton_tem" in name:
+    if any(part in name for part in ("flex", "triton_tem", "cudnn", "sdpa", "flash")):
         return "attention"
     if any(part in name for part in ("gemm", "nvjet", "cutlass", "xmma", "splitk")):
         return "matrix products"
@@ -456,14 +486,14 @@ def main() -> None:
         },
     }  # fmt: skip
     sections: list[tuple[str, Callable[..., dict[str, Any]]]] = [
-        ("ours", ours), ("trl_default", trl_default), ("trl_best", trl_best),
+        ("arms", arms), ("ours", ours), ("trl_default", trl_default), ("trl_best", trl_best),
     ]  # fmt: skip
     print(f"{'workload':>14} {'':12}{'s a step':>10}{'tokens/s':>10}{'GiB':>8}")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, folder)
         plan = [
             (work, *section) for work in works for section in sections
-            if options.only in (None, section[0])
+            if section[0] in (options.only or "ours,trl_default,trl_best").split(",")
         ]  # fmt: skip
         for work, name, measure in plan:
             entry = result["workloads"].setdefault(work.name, {})

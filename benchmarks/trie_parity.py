@@ -59,7 +59,7 @@ Gradients = dict[str, Tensor]
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 112,
-    "intermediate_size": 160,
+    "intermediate_size": 240,
     "num_hidden_layers": 3,
     "max_position_embeddings": 4096,
 }

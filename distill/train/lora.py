@@ -94,8 +94,12 @@ class _LoraProduct(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])
         a, b = a.to(x.dtype), (b * scale).to(x.dtype)
         low = flat @ a.T
-        output = nn.functional.linear(flat, unpacked(weight, *packed), bias)
-        accumulate(output, low, b.T)
+        matrix = unpacked(weight, *packed)
+        if EXTEND and widens(*matrix.shape):
+            output = nn.functional.linear(torch.cat([flat, low], 1), torch.cat([matrix, b], 1), bias)
+        else:
+            output = nn.functional.linear(flat, matrix, bias)
+            accumulate(output, low, b.T)
         ctx.save_for_backward(flat, weight, a, b, low)
         ctx.scale, ctx.packed = scale, packed
         return output.view(*x.shape[:-1], -1)
@@ -110,9 +114,20 @@ class _LoraProduct(torch.autograd.Function):
         others = (None for _ in ctx.packed)
         if not ctx.needs_input_grad[0]:  # the first layer reads frozen embeddings
             return None, None, None, d_a, d_b, None, *others
-        d_x = grad_flat @ unpacked(weight, *ctx.packed)
-        accumulate(d_x, d_low, a)
+        matrix = unpacked(weight, *ctx.packed)
+        if EXTEND and widens(*matrix.T.shape):
+            d_x = torch.cat([grad_flat, d_low], 1) @ torch.cat([matrix, a])
+        else:
+            d_x = grad_flat @ matrix
+            accumulate(d_x, d_low, a)
         return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None, *others
+
+
+EXTEND = True
+
+
+def widens(width: int, depth: int) -> bool:
+    return width >= 2 * depth
 
 
 def packing(weight: Tensor) -> tuple[Any, ...]:
