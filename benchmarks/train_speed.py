@@ -289,7 +289,10 @@ ARMS: dict[str, tuple[bool, bool]] = {
 def arms(bench: Bench, work: Workload) -> dict[str, Any]:
     """Time the same step with each change on its own and with both."""
     found: dict[str, Any] = {}
+    began = time.perf_counter()
     for name in ("both", "old", "cascade", "extend"):
+        if time.perf_counter() - began > 90 and "step_s" in found.get("both", {}):
+            break
         attention.CASCADE, lora.EXTEND = ARMS[name]
         torch._dynamo.reset()
         release()
