@@ -278,11 +278,11 @@ def ours(bench: Bench, work: Workload, profiled: bool = False) -> dict[str, Any]
         release()
 
 
-ARMS: dict[str, tuple[bool, bool]] = {
-    "old": (False, False),
-    "cascade": (True, False),
-    "extend": (False, True),
-    "both": (True, True),
+ARMS: dict[str, tuple[bool, bool, bool]] = {
+    "old": (False, False, False),
+    "cascade": (True, False, False),
+    "both": (True, True, False),
+    "all": (True, True, True),
 }
 
 
@@ -290,14 +290,14 @@ def arms(bench: Bench, work: Workload) -> dict[str, Any]:
     """Time the same step with each change on its own and with both."""
     found: dict[str, Any] = {}
     began = time.perf_counter()
-    for name in ("both", "old", "cascade", "extend"):
-        if time.perf_counter() - began > 90 and "step_s" in found.get("both", {}):
+    for name in ("all", "old", "both", "cascade"):
+        if time.perf_counter() - began > 110 and "step_s" in found.get("all", {}):
             break
-        attention.CASCADE, lora.EXTEND = ARMS[name]
+        attention.CASCADE, lora.EXTEND, lora.SPLIT = ARMS[name]
         torch._dynamo.reset()
         release()
         try:
-            found[name] = ours_at(bench, work, bench.options.row_tokens, name in ("both", "old"))
+            found[name] = ours_at(bench, work, bench.options.row_tokens, name in ("all", "old"))
         except Exception as error:
             found[name] = {"failed": repr(error)[:1500]}
             traceback.print_exc()
@@ -306,7 +306,7 @@ def arms(bench: Bench, work: Workload) -> dict[str, Any]:
             bench.options.out.with_suffix(".arms.json").write_text(json.dumps(found, indent=1))
     torch._dynamo.reset()
     best = min(found, key=lambda name: found[name].get("step_s", float("inf")))
-    attention.CASCADE, lora.EXTEND = ARMS[best]
+    attention.CASCADE, lora.EXTEND, lora.SPLIT = ARMS[best]
     return found[best] | {"best": best, "arms": {n: e.get("step_s") for n, e in found.items()}}
 
 

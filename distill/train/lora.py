@@ -92,14 +92,16 @@ class _LoraProduct(torch.autograd.Function):
         *packed: Any,
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        a, b = a.to(x.dtype), (b * scale).to(x.dtype)
-        low = flat @ a.T
-        matrix = unpacked(weight, *packed)
+        rank = len(a)
+        a, b = split(a, x.dtype), split((b * scale).T, x.dtype)
+        low = added(flat @ a.T, rank)
+        matrix, more = unpacked(weight, *packed), spread(low, b)
         if EXTEND and widens(*matrix.shape):
-            output = nn.functional.linear(torch.cat([flat, low], 1), torch.cat([matrix, b], 1), bias)
+            wide = torch.cat([matrix, b.T], 1)
+            output = nn.functional.linear(torch.cat([flat, more], 1), wide, bias)
         else:
             output = nn.functional.linear(flat, matrix, bias)
-            accumulate(output, low, b.T)
+            accumulate(output, more, b)
         ctx.save_for_backward(flat, weight, a, b, low)
         ctx.scale, ctx.packed = scale, packed
         return output.view(*x.shape[:-1], -1)
@@ -108,19 +110,42 @@ class _LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, weight, a, b, low = ctx.saved_tensors
         grad_flat = grad.reshape(-1, grad.shape[-1])
-        d_low = grad_flat @ b
+        d_low = added(grad_flat @ b.T, low.shape[1])
         d_a = (d_low.T @ flat).float()
         d_b = (grad_flat.T @ low).float() * ctx.scale
         others = (None for _ in ctx.packed)
         if not ctx.needs_input_grad[0]:  # the first layer reads frozen embeddings
             return None, None, None, d_a, d_b, None, *others
-        matrix = unpacked(weight, *ctx.packed)
+        matrix, more = unpacked(weight, *ctx.packed), spread(d_low, a)
         if EXTEND and widens(*matrix.T.shape):
-            d_x = torch.cat([grad_flat, d_low], 1) @ torch.cat([matrix, a])
+            d_x = torch.cat([grad_flat, more], 1) @ torch.cat([matrix, a])
         else:
             d_x = grad_flat @ matrix
-            accumulate(d_x, d_low, a)
+            accumulate(d_x, more, a)
         return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None, *others
+
+
+SPLIT = True
+
+
+def split(adapter: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return [rank, n] in another precision, and below it what rounding took from it."""
+    rounded = adapter.to(dtype)
+    if not SPLIT or dtype == adapter.dtype:
+        return rounded
+    return torch.cat([rounded, (adapter - rounded.to(adapter.dtype)).to(dtype)])
+
+
+def added(low: Tensor, rank: int) -> Tensor:
+    """Return the sum of the terms that a split factor has given, as [N, rank]."""
+    if low.shape[1] == rank:
+        return low
+    return (low[:, :rank].float() + low[:, rank:].float()).to(low.dtype)
+
+
+def spread(low: Tensor, factor: Tensor) -> Tensor:
+    """Return [N, rank] once for each of the terms a factor was split into."""
+    return low if low.shape[1] == len(factor) else torch.cat([low, low], 1)
 
 
 EXTEND = True
