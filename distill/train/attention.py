@@ -103,7 +103,9 @@ class TrieMask:
             before = first.T < first
             whole = before & (by_tile.amin(1) >= first + ALIGNMENT)
             some = ((first.T == first) | (before & (by_tile.amax(1) > first))) & ~whole
-            for key, key_end, query, query_end in () if self._parts is None else self._parts.tolist():
+            for key, key_end, query, query_end in (
+                () if self._parts is None else self._parts.tolist()
+            ):
                 whole[query:query_end, key:key_end] = False
 
             def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class _Cascade(torch.autograd.Function):
         part, part_lse = _forward(query, key, value, parts, scaling)
         lse = torch.logaddexp(own_lse, part_lse)
         kept, new = torch.exp(own_lse - lse)[..., None], torch.exp(part_lse - lse)[..., None]
-        output = (own.float() * kept + part.float() * new).to(own.dtype)
+        output: Tensor = (own.float() * kept + part.float() * new).to(own.dtype)
         ctx.save_for_backward(query, key, value, own, own_lse, parts, output, lse)
         ctx.scaling = scaling
         return output
