@@ -61,4 +61,4 @@ def test_an_adapter_is_not_rounded_to_the_base(shape: tuple[int, int]) -> None:
         found = torch.linalg.lstsq(x.float(), model(x).float()).solution
     rounded = 2 * a.bfloat16().float().T @ b.bfloat16().float().T
     exact = 2 * a.T @ b.T
-    assert error(found, exact) < 0.3 * error(rounded, exact)
+    assert error(found, exact) < 0.5 * error(rounded, exact)
