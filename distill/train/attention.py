@@ -28,12 +28,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from distill.train.cascade import cascade, rectangles
-
-CASCADE = True
 NAME = "distill_trie"
 _BLOCK = 256
 """Most queries of a block: its scores then stay in the caches."""
@@ -72,30 +69,18 @@ class TrieMask:
         self.stop = stop
         self.asked = asked
         self._tiles: BlockMask | None = None
-        self._parts: Tensor | None = None
         self._dense: Tensor | None = None
         self._blocks: list[Block] | None = None
         self._asked_blocks: list[Block] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what the model is called with so that its layers see the mask."""
-        if self.stop.device.type == "cpu":
-            return {"trie": self}
-        parts = self.parts() if CASCADE else None
-        return {"attention_mask": self.tiles(), "parts": parts}
-
-    def parts(self) -> Tensor | None:
-        """Return the rectangles [R, 4] in positions that need no mask, on the CPU; or none."""
-        if self._parts is None:
-            least = self.stop.view(-1, ALIGNMENT).amin(1) // ALIGNMENT
-            self._parts = torch.tensor(rectangles(least.cpu().numpy())).view(-1, 4)
-        return self._parts * ALIGNMENT if len(self._parts) else None
+        return (
+            {"trie": self} if self.stop.device.type == "cpu" else {"attention_mask": self.tiles()}
+        )
 
     def tiles(self) -> BlockMask:
-        """Return FlexAttention's mask: which tiles are skipped, whole, or to be masked.
-
-        What is in `parts`, where these were asked for, counts as skipped.
-        """
+        """Return FlexAttention's mask: which tiles are skipped, whole, or to be masked."""
         if self._tiles is None:
             stop = self.stop.to(torch.int32)
             by_tile = stop.view(-1, ALIGNMENT)
@@ -103,10 +88,6 @@ class TrieMask:
             before = first.T < first
             whole = before & (by_tile.amin(1) >= first + ALIGNMENT)
             some = ((first.T == first) | (before & (by_tile.amax(1) > first))) & ~whole
-            for key, key_end, query, query_end in (
-                () if self._parts is None else self._parts.tolist()
-            ):
-                whole[query:query_end, key:key_end] = False
 
             def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
                 return (key <= query) & (query < stop[key])
@@ -161,7 +142,6 @@ def trie_attention(
     *,
     scaling: float,
     trie: TrieMask | None = None,
-    parts: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend within a trie row.
@@ -174,7 +154,6 @@ def trie_attention(
         attention_mask: Who sees whom, for FlexAttention.
         scaling: Factor of the scores.
         trie: Who sees whom, for the CPU.
-        parts: What is not in `attention_mask` because it needs no mask.
 
     Returns:
         The output [1, N, heads, D], and None for the weights.
@@ -183,32 +162,20 @@ def trie_attention(
     if trie is not None:
         layer: Any = module
         last = layer.layer_idx == layer.config.num_hidden_layers - 1
-        asked = trie.asked_blocks() if last else trie.blocks()
-        return blocks(query, key, value, scaling, asked).transpose(1, 2), None
+        parts = trie.asked_blocks() if last else trie.blocks()
+        return blocks(query, key, value, scaling, parts).transpose(1, 2), None
     assert attention_mask is not None
-    output = flex(query, key, value, scaling, attention_mask, parts)
-    return output.transpose(1, 2), None
+    return flex(query, key, value, scaling, attention_mask).transpose(1, 2), None
 
 
-def flex(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scaling: float,
-    tiles: BlockMask,
-    parts: Tensor | None = None,
-) -> Tensor:
-    """Attend by FlexAttention, and to `parts` by cuDNN; shapes as in `trie_attention`."""
+def flex(query: Tensor, key: Tensor, value: Tensor, scaling: float, tiles: BlockMask) -> Tensor:
+    """Attend by FlexAttention; shapes as in `trie_attention`, output as `query`."""
     # A graph for any length then knows that no tile is cut off.
     torch._check(query.shape[2] % ALIGNMENT == 0)  # type: ignore[no-untyped-call]
     # Uncompiled it would make an [N, N] matrix a head; within a compiled layer it is compiled.
     attend: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
-    given = {"block_mask": tiles, "scale": scaling, "enable_gqa": True}
-    if parts is None:
-        output: Tensor = attend(query, key, value, **given)
-        return output
-    own, more = attend(query, key, value, return_aux=AuxRequest(lse=True), **given)
-    return cascade(query, key, value, own, more.lse, parts, scaling)
+    output: Tensor = attend(query, key, value, block_mask=tiles, scale=scaling, enable_gqa=True)
+    return output
 
 
 @cache

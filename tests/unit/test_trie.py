@@ -12,7 +12,7 @@ from torch.nn.attention import flex_attention
 from train_world import tiny_model
 
 from distill.student.render import Sample
-from distill.train import attention, cascade, model
+from distill.train import attention, model
 from distill.train.lora import lora_config
 from distill.train.model import compile_layers, prepare
 from distill.train.preference import margins, pair_tensors
@@ -188,81 +188,9 @@ def test_the_path_of_accelerators_gives_the_same(flex_on_cpu: None, row_tokens: 
     check(gradients(trie, packed_loss(trie, rows)), expected)
 
 
-Kernel = tuple[torch.Tensor, ...]
-
-
-@pytest.fixture
-def cascade_on_cpu(flex_on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Small rectangles, attended by torch's kernel for the CPU; the list counts them."""
-    aten, used = torch.ops.aten, []
-
-    def repeated(query: torch.Tensor, *given: torch.Tensor) -> list[torch.Tensor]:
-        return [x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in given]
-
-    def attend(query: torch.Tensor, *given: Any) -> Kernel:
-        *keys, scaling = given
-        used.append(query.shape[2])
-        found: Kernel = aten._scaled_dot_product_flash_attention_for_cpu(
-            query, *repeated(query, *keys), scale=scaling
-        )
-        return found
-
-    def backward(grad: torch.Tensor, query: torch.Tensor, *given: Any) -> Kernel:
-        key, value, output, lse, scaling = given
-        d_query, *slopes = aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad, query, *repeated(query, key, value), output, lse, 0.0, False, scale=scaling
-        )
-        return d_query, *(x.unflatten(1, (key.shape[1], -1)).sum(2) for x in slopes)
-
-    monkeypatch.setattr(cascade, "_attend", attend)
-    monkeypatch.setattr(cascade, "_attend_backward", backward)
-    for name in ("LEAST_KEYS", "QUERIES_STEP", "LEAST_AREA"):
-        monkeypatch.setattr(cascade, name, 1)
-
-    def arguments(mask: attention.TrieMask) -> dict[str, Any]:
-        parts, tiles = mask.parts(), mask.tiles()
-        # Uncompiled, FlexAttention asks the function alone and not which tiles are skipped.
-        listed, seen = tiles.to_dense()[0, 0].bool(), tiles.mask_mod
-        size = attention.ALIGNMENT
-        tiles.mask_mod = lambda b, h, q, k: seen(b, h, q, k) & listed[q // size, k // size]
-        return {"parts": parts, "attention_mask": tiles}
-
-    monkeypatch.setattr(attention.TrieMask, "arguments", arguments)
-    return used
-
-
-def tool_set_samples(sets: int) -> list[Sample]:
-    """Prompts of three tiles and more that branch twice, a few answers each."""
-    rng = np.random.default_rng(0)
-    samples = []
-    for _ in range(sets):
-        tools = rng.integers(0, 250, 300 + 60 * sets).tolist()
-        for _ in range(2):
-            prompt = tools + rng.integers(0, 250, 150).tolist()
-            answers = (rng.integers(0, 250, 40).tolist() for _ in range(6))
-            samples += [sample(prompt + answer, len(prompt)) for answer in answers]
-    return samples
-
-
-@uncompiled
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-@pytest.mark.parametrize("backend", [None, "aot_eager"])
-def test_keys_seen_by_whole_ranges_give_the_same_without_a_mask(
-    cascade_on_cpu: list[int], backend: str | None
-) -> None:
-    torch._dynamo.reset()
-    plain, trie = student(False), student(True, backend)
-    samples = tool_set_samples(2)
-    expected = gradients(plain, separate_loss(plain, samples))
-    rows = [padded(row, attention.ALIGNMENT) for row in pack(samples, 100_000)]
-    check(gradients(trie, packed_loss(trie, rows)), expected)
-    assert len(cascade_on_cpu) >= 2 * 2  # both tool sets in both layers
-
-
 @uncompiled
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_layers_compile_to_one_graph_and_one_more_for_any_length(flex_on_cpu: None) -> None:
-    torch._dynamo.reset()
     plain, trie = student(False), student(True, "aot_eager")
     counters.clear()
     for number, graphs in ((14, 1), (5, 2), (9, 2), (3, 2)):
