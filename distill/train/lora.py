@@ -6,10 +6,9 @@ of the input in the adapter's precision. This one accumulates both products in p
     y  = x W' + b,  y += (x A') (s B)'          dx = dy W,  dx += (dy s B) A
 
 in the precision of the base; where the result is at least twice as wide as what is multiplied, both
-are one product instead: y = [x, x A'] [W, s B]'. Adapters stay float32 in the optimizer. Under a
-narrower base a factor is two terms side by side, itself rounded and what rounding took from it:
-else the gradient would be that of another adapter than the one kept. It is peft's own layer
-otherwise: names, saving, loading and switching the adapter off are unchanged.
+are one product instead: y = [x, x A'] [W, s B]'. Adapters stay float32 in the optimizer and are
+rounded on use. It is peft's own layer otherwise: names, saving, loading and switching the adapter
+off are unchanged.
 
 In a compiled layer the second product is an operator of its own: torch.compile would replace the
 addition in place by one that copies the first product.
@@ -95,16 +94,15 @@ class _LoraProduct(torch.autograd.Function):
         *packed: Any,
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        rank = len(a)
-        a, b = _split(a, x.dtype), _split((b * scale).T, x.dtype)
-        low = _added(flat @ a.T, rank)
-        matrix, more = unpacked(weight, *packed), _repeated(low, b)
+        a, b = a.to(x.dtype), (b * scale).to(x.dtype)
+        low = flat @ a.T
+        matrix = unpacked(weight, *packed)
         if _widens(*matrix.shape):
-            wide = torch.cat([matrix, b.T], 1)
-            output = nn.functional.linear(torch.cat([flat, more], 1), wide, bias)
+            wide = torch.cat([matrix, b], 1)
+            output = nn.functional.linear(torch.cat([flat, low], 1), wide, bias)
         else:
             output = nn.functional.linear(flat, matrix, bias)
-            accumulate(output, more, b)
+            accumulate(output, low, b.T)
         ctx.save_for_backward(flat, weight, a, b, low)
         ctx.scale, ctx.packed = scale, packed
         return output.view(*x.shape[:-1], -1)
@@ -113,39 +111,19 @@ class _LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, weight, a, b, low = ctx.saved_tensors
         grad_flat = grad.reshape(-1, grad.shape[-1])
-        d_low = _added(grad_flat @ b.T, low.shape[1])
+        d_low = grad_flat @ b
         d_a = (d_low.T @ flat).float()
         d_b = (grad_flat.T @ low).float() * ctx.scale
         others = (None for _ in ctx.packed)
         if not ctx.needs_input_grad[0]:  # the first layer reads frozen embeddings
             return None, None, None, d_a, d_b, None, *others
-        matrix, more = unpacked(weight, *ctx.packed), _repeated(d_low, a)
+        matrix = unpacked(weight, *ctx.packed)
         if _widens(*matrix.T.shape):
-            d_x = torch.cat([grad_flat, more], 1) @ torch.cat([matrix, a])
+            d_x = torch.cat([grad_flat, d_low], 1) @ torch.cat([matrix, a])
         else:
             d_x = grad_flat @ matrix
-            accumulate(d_x, more, a)
+            accumulate(d_x, d_low, a)
         return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None, *others
-
-
-def _split(adapter: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return [rank, n] in another precision, and below it what rounding took from it."""
-    rounded = adapter.to(dtype)
-    if dtype == adapter.dtype:
-        return rounded
-    return torch.cat([rounded, (adapter - rounded.to(adapter.dtype)).to(dtype)])
-
-
-def _added(low: Tensor, rank: int) -> Tensor:
-    """Return the sum of the terms that a split factor has given, as [N, rank]."""
-    if low.shape[1] == rank:
-        return low
-    return (low[:, :rank].float() + low[:, rank:].float()).to(low.dtype)
-
-
-def _repeated(low: Tensor, factor: Tensor) -> Tensor:
-    """Return [N, rank] once for each of the terms that a factor was split into."""
-    return low if low.shape[1] == len(factor) else torch.cat([low, low], 1)
 
 
 def _widens(width: int, depth: int) -> bool:
