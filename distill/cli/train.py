@@ -48,6 +48,7 @@ def train(
     audit = heed_audit(settings.dataset_dir, despite=despite_audit)
     console.print(audit, highlight=False, soft_wrap=True)
 
+    from distill.student.manifest import weights_file
     from distill.train import runner  # seconds of imports, once it is sure to train
 
     if dry_run:
@@ -69,7 +70,9 @@ def train(
         f"loss {metrics['train_loss']:.4f}{validation} after {metrics['steps']:.0f} steps, "
         f"{metrics['seconds']:.0f} s, {metrics['peak_memory_gib']:.1f} GiB"
     )
-    console.print(f"\nAdapter: {result.folder / 'adapter'}", soft_wrap=True)
+    made = "Model" if result.manifest.method == "full" else "Adapter"
+    weights = weights_file(result.folder, result.manifest.method)
+    console.print(f"\n{made}: {weights.parent}", soft_wrap=True)
     console.print(
         f"Next: [bold]distill serve {config}[/bold] or [bold]distill eval {config}[/bold]"
     )

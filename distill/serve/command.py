@@ -24,6 +24,8 @@ OLDEST = (0, 26)
 """The first vLLM whose flags these are."""
 PARSES_ON_REQUEST = (0, 32)
 """The first vLLM that parses given tokens (`--enable-scale-out`), for the parser's check."""
+CONSTRAINS = (0, 32)
+"""The oldest vLLM that `--tool-strict-level` was tried with; 0.26 does not know it."""
 
 FP8 = "fp8_per_tensor"
 """vLLM's name for `serve.quantize: fp8`: its own `fp8` takes weights that are in FP8 already."""
@@ -37,7 +39,7 @@ def vllm_command(target: Deployment, address: Address) -> list[str]:
 
     Raises:
         ServeError: vLLM cannot serve an adapter of this rank, it cannot quantise on this machine,
-            or `serve.vllm_args` holds a flag that is not the user's to set.
+            it is too old to constrain, or `serve.vllm_args` holds a flag that is not to be set.
     """
     settings = target.settings
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", target.base]
@@ -58,6 +60,9 @@ def vllm_command(target: Deployment, address: Address) -> list[str]:
         kwargs = json.dumps(dict(target.template_kwargs))
         command += ["--default-chat-template-kwargs", kwargs]
     if settings.constrain:
+        if release() < CONSTRAINS:
+            newer = ".".join(map(str, CONSTRAINS))
+            raise ServeError(f"serve.constrain needs vLLM {newer}; pip install 'vllm>={newer}'")
         command += ["--tool-strict-level", "parameter"]
     # Sampling defaults of the checkpoint (a repetition penalty, say) would apply to every request.
     command += ["--generation-config", "vllm"]

@@ -196,6 +196,13 @@ def test_the_parsers_check_needs_a_vllm_that_can(tmp_path, gpu, monkeypatch):
     assert "--enable-scale-out" in vllm_command(deployment(tmp_path, None, None))
 
 
+def test_constraining_needs_a_vllm_that_can(tmp_path, gpu, monkeypatch):
+    adapter(tmp_path)
+    monkeypatch.setattr(command_module, "vllm_version", lambda: "0.26.0")
+    with pytest.raises(ServeError, match=r"serve\.constrain needs vLLM 0\.32"):
+        vllm_command(deployment(tmp_path, None, ServeConfig(constrain=True)))
+
+
 # --- several runs -----------------------------------------------------------------------------
 
 
