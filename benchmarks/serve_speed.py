@@ -49,6 +49,7 @@ from typing import Any
 import aiohttp
 import httpx2
 from gateway_overhead import body, median_interval, play_gateway, quantile, running, wait
+from shapes import SIZES_7B
 
 from distill.config import ServeConfig
 from distill.endpoint import bound_socket
@@ -58,14 +59,6 @@ from distill.serve.deployment import Deployment
 from distill.serve.server import Server
 
 RANK = 32
-SIZES_7B: dict[str, Any] = {
-    "vocab_size": 152064,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-}
 SIZES_TOY = SIZES_7B | {
     "hidden_size": 256,
     "intermediate_size": 512,

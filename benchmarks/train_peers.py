@@ -454,7 +454,8 @@ class Child:
 
 def write_model(folder: Path, toy: bool) -> str:
     """Write a configuration and a tokenizer; the weights are random and never on a disk."""
-    from train_speed import SIZES_7B, SIZES_TOY, make_tokenizer
+    from shapes import SIZES_7B
+    from train_speed import SIZES_TOY, make_tokenizer
     from transformers import Qwen2Config
 
     path = folder / "model"
@@ -470,7 +471,8 @@ def write_model(folder: Path, toy: bool) -> str:
 def write_rows(folder: Path, names: list[str], toy: bool) -> list[dict[str, Any]]:
     """Write the first examples of each workload; return what a job must know of it."""
     import numpy as np
-    from train_speed import SIZES_7B, ToolTurns, Workload
+    from shapes import SIZES_7B
+    from train_speed import ToolTurns, Workload
 
     found = []
     for name in names:

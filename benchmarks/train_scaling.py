@@ -31,7 +31,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from train_speed import ALPHA, RANK, SIZES_7B, SIZES_TOY, Workload, make_tokenizer
+from shapes import SIZES_7B
+from train_speed import ALPHA, RANK, SIZES_TOY, Workload, make_tokenizer
 from transformers import PrinterCallback, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
 from transformers.utils import logging
 from trl import SFTConfig

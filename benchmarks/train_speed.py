@@ -42,6 +42,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from shapes import SIZES_7B
 from tokenizers import Tokenizer, models
 from transformers import (
     PreTrainedModel,
@@ -62,14 +63,6 @@ from distill.train.sft import TrieCollator, TrieTrainer, numbered
 from distill.train.trie import pack
 
 RANK, ALPHA = 32, 32
-SIZES_7B: dict[str, Any] = {
-    "vocab_size": 152064,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-}
 SIZES_TOY = {key: value // 28 for key, value in SIZES_7B.items()} | {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,

@@ -95,7 +95,7 @@ class PreferenceTrainer(TrieTrainer):
         self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """Learn from the batch's rows; log the share of pairs that are right, on all ranks."""
-        self._marks = (0.0, 0)
+        self._begin(model, inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._log_marks("train")
         return loss
@@ -108,7 +108,7 @@ class PreferenceTrainer(TrieTrainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, None, None]:
         """Return the loss of one validation batch; log the share of pairs that are right."""
-        self._marks = (0.0, 0)
+        self._begin(model, inputs)
         found = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         self._log_marks("eval")
         return found
@@ -134,6 +134,10 @@ class PreferenceTrainer(TrieTrainer):
             start = margins(reference, inputs)
         return margins(model, inputs) - start
 
+    def _begin(self, model: nn.Module, inputs: Batch) -> None:
+        """Get ready for a batch."""
+        self._marks = (0.0, 0)
+
     def _note(self, right: Tensor) -> None:
         """Count the pairs of a row whose chosen answer gained more."""
         before, count = self._marks
@@ -156,23 +160,10 @@ class AnswerTrainer(PreferenceTrainer):
     drift: Tensor | float = 0.0
     """Of the current batch."""
 
-    def training_step(
-        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
-        """Measure the drift, then learn from the batch's rows."""
+    def _begin(self, model: nn.Module, inputs: Batch) -> None:
+        """Measure the drift of the batch's rows."""
+        super()._begin(model, inputs)
         self.drift = self._measured(model, inputs)
-        return super().training_step(model, inputs, num_items_in_batch)
-
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: Batch,
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor, None, None]:
-        """Measure the drift, then return the loss of one validation batch."""
-        self.drift = self._measured(model, inputs)
-        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
 
     def compute_loss(
         self,

@@ -65,7 +65,7 @@ def fields(call: Call) -> set[str]:
 def drawn_field(world: World, field: str, kinds: Any, rng: random.Random) -> Any:
     """A value for a field that some tool of the world gives."""
     tool = next(t for t in world.tools.values() if field in t.gives)
-    return worlds.result_of(tool, world, kinds, rng, DAY)[field]
+    return worlds.result_of(tool, kinds, rng, DAY)[field]
 
 
 def test_talks_ask_decline_chain_and_go_on_from_the_last_call() -> None:

@@ -54,10 +54,7 @@ def test_tensorboard_holds_every_step_once_also_after_a_crash(
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     workspace(tmp_path)
     config = settings(tmp_path, "train.track=[tensorboard]")
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
-        crashing_at_five(patch)
-        runner.train(config, quiet())
-    assert runner.train(config, quiet()).manifest is not None
+    crash_and_resume(config, monkeypatch)
     events = EventAccumulator(str(config.run_dir / "tensorboard"))
     events.Reload()
     expected = written(config)
@@ -107,6 +104,14 @@ def crashing_at_five(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress.MetricsFile, "on_log", crash)
 
 
+def crash_and_resume(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until the power fails, then to the end."""
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
+        crashing_at_five(patch)
+        runner.train(config, quiet())
+    assert runner.train(config, quiet()).manifest is not None
+
+
 def test_mlflow_has_every_step_and_knows_which_run_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,10 +121,7 @@ def test_mlflow_has_every_step_and_knows_which_run_failed(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     workspace(tmp_path)
     config = settings(tmp_path, "train.track=[mlflow]")
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
-        crashing_at_five(patch)
-        runner.train(config, quiet())
-    assert runner.train(config, quiet()).manifest is not None
+    crash_and_resume(config, monkeypatch)
     client = mlflow.MlflowClient()
     (experiment,) = client.search_experiments(filter_string="name = 'bells'")
     resumed, failed = client.search_runs([experiment.experiment_id])
@@ -142,10 +144,7 @@ def test_trackio_has_every_step_of_a_run_and_of_its_resumption(
     monkeypatch.setattr(storage, "TRACKIO_DIR", tmp_path / "trackio")
     workspace(tmp_path)
     config = settings(tmp_path, "train.track=[trackio]")
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power"):
-        crashing_at_five(patch)
-        runner.train(config, quiet())
-    assert runner.train(config, quiet()).manifest is not None
+    crash_and_resume(config, monkeypatch)
     rows = storage.SQLiteStorage.get_logs("bells", "train bells")
     for name, values in written(config).items():
         kept = {row["train/global_step"]: row[name] for row in rows if name in row}

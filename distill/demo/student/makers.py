@@ -317,7 +317,8 @@ def _heading(rng: random.Random) -> str:
     return rng.choice((text, text.capitalize(), text.title()))
 
 
-def _same(text: str) -> Value:
+def same(text: str) -> Value:
+    """Return a text that is said and repeated as it is."""
     return Value(text, text, text)
 
 
@@ -330,16 +331,16 @@ def fact(rng: random.Random, kind: str, world: World) -> Value:
         case "day":
             return wording.day(rng, world.today)
         case "person":
-            return _same(lexicon.person(rng))
+            return same(lexicon.person(rng))
         case "condition":
-            return _same(rng.choice(CONDITIONS.split(";")))
+            return same(rng.choice(CONDITIONS.split(";")))
         case "state":
             held = rng.random() < 0.5
             return Value(held, "", "")
         case "maker":
-            return _same(f"{rng.choice(lexicon.words(lexicon.SURNAMES))} & Co")
+            return same(f"{rng.choice(lexicon.words(lexicon.SURNAMES))} & Co")
         case _:
-            return _same(rng.choice(("crimson", "navy", "olive", "ivory", "ochre", "teal")))
+            return same(rng.choice(("crimson", "navy", "olive", "ivory", "ochre", "teal")))
 
 
 MAKERS: dict[str, Callable[[random.Random, str], Made]] = {
@@ -360,9 +361,9 @@ MAKERS: dict[str, Callable[[random.Random, str], Made]] = {
     "phone": _string(_phone),
     "mail": _string(_mail),
     "maker": _string(lambda rng: f"{rng.choice(lexicon.words(lexicon.SURNAMES))} & Co"),
-    "words_list": _listed(lambda rng, world: _same(_mark(rng)), 1, 4),
-    "people_list": _listed(lambda rng, world: _same(lexicon.person(rng)), 1, 4),
-    "codes_list": _listed(lambda rng, world: _same(code(rng)), 2, 4),
+    "words_list": _listed(lambda rng, world: same(_mark(rng)), 1, 4),
+    "people_list": _listed(lambda rng, world: same(lexicon.person(rng)), 1, 4),
+    "codes_list": _listed(lambda rng, world: same(code(rng)), 2, 4),
     "weekdays": _weekdays,
     "contact": _contact,
     "box": _box,

@@ -160,17 +160,17 @@ def _run(
     stage.call(*made)
     results, reports = [], []
     for position, (tool, arguments) in enumerate(made):
-        told = result_of(tool, place.world, place.kinds, rng, stage.world)
+        told = result_of(tool, place.kinds, rng, stage.world)
         shown = dict(rng.choice(({"ok": True}, {"state": "done"}, {}))) if not told else {}
         shown |= arguments if rng.random() < 0.5 else {}
         shown |= told
         stage.result(shown or {"ok": True}, position)
         results.append(told)
-        reports.append(_report(rng, place, tool, arguments | told))
+        reports.append(_report(rng, tool, arguments | told))
     return results, reports
 
 
-def _report(rng: random.Random, place: Place, tool: Tool, known: dict[str, Any]) -> str:
+def _report(rng: random.Random, tool: Tool, known: dict[str, Any]) -> str:
     defaults = {key: t.default for key, t in tool.takes.items() if t.default is not None}
     values = defaults | known
 
@@ -278,9 +278,9 @@ def _follow_up(stage: Talk, place: Place, group: Group, drawn: Drawn) -> tuple[G
         stage.say("user", rng.choice(UNDO))
         other = rng.choice(opposite)
         turned = Group(other.steps, "", "call", (), ())
-        names = {key: call.variables[key] for key in call.variables}
         there = other.steps[0][0].variables
-        return _carry_out(stage, place, turned, {there[k]: drawn[n] for k, n in names.items()})
+        same = {there[key]: drawn[name] for key, name in call.variables.items()}
+        return _carry_out(stage, place, turned, same)
     if not call.variables:
         return None
     key, name = rng.choice(list(call.variables.items()))

@@ -219,8 +219,8 @@ def _split(text: str | None) -> tuple[str, ...]:
 KINDS: dict[str, tuple[dict[str, Any], Draw]] = {
     "clock": ({"type": "string", "format": "time"}, lambda rng, day: wording.clock(rng)),
     "day": ({"type": "string", "format": "date"}, lambda rng, day: wording.day(rng, day.today)),
-    "person": ({"type": "string"}, lambda rng, day: _same(lexicon.person(rng))),
-    "code": ({"type": "string"}, lambda rng, day: _same(makers.code(rng))),
+    "person": ({"type": "string"}, lambda rng, day: makers.same(lexicon.person(rng))),
+    "code": ({"type": "string"}, lambda rng, day: makers.same(makers.code(rng))),
     "percent": (
         {"type": "integer", "minimum": 0, "maximum": 100}, lambda rng, day: wording.share(rng),
     ),
@@ -229,10 +229,6 @@ KINDS: dict[str, tuple[dict[str, Any], Draw]] = {
     ),
     "flag": ({"type": "boolean"}, lambda rng, day: Value(rng.random() < 0.5, "", "")),
 }  # fmt: skip
-
-
-def _same(text: str) -> Value:
-    return Value(text, text, text)
 
 
 def kinds_of(world: World, rng: random.Random) -> dict[str, Kind]:
@@ -339,9 +335,7 @@ def arguments_of(call: Call, tool: Tool, drawn: Drawn, result: dict[str, Any]) -
     }  # fmt: skip
 
 
-def result_of(
-    tool: Tool, world: World, kinds: dict[str, Kind], rng: random.Random, day: Day
-) -> dict[str, Any]:
+def result_of(tool: Tool, kinds: dict[str, Kind], rng: random.Random, day: Day) -> dict[str, Any]:
     """Make up what a tool gives back; only tools that tell something have fields."""
     found = {f: kinds[k] if k in kinds else _kind(rng, k) for f, k in tool.gives.items()}
     return {name: kind.draw(rng, day).json for name, kind in found.items()}
