@@ -380,7 +380,7 @@ def profile(trainer: TrieTrainer) -> dict[str, Any]:
 
 def kind_of(kernel: str) -> str:
     name = kernel.lower()
-    if "flex" in name or "triton_tem" in name:
+    if any(part in name for part in ("flex", "triton_tem", "cudnn")):
         return "attention"
     if any(part in name for part in ("gemm", "nvjet", "cutlass", "xmma", "splitk")):
         return "matrix products"
@@ -424,7 +424,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="timed steps of ours")
     parser.add_argument("--row-tokens", type=int, default=24576)
     parser.add_argument("--workloads", help="names of those to run, with commas; all if left out")
-    parser.add_argument("--only", help="ours, trl_default or trl_best; all if left out")
+    parser.add_argument("--only", help="of ours, trl_default, trl_best; all if left out")
     parser.add_argument("--toy", action="store_true", help="a small model on the CPU")
     options = parser.parse_args()
     logging.set_verbosity_error()
@@ -456,7 +456,7 @@ def main() -> None:
         bench = Bench(options, folder)
         plan = [
             (work, *section) for work in works for section in sections
-            if options.only in (None, section[0])
+            if not options.only or section[0] in options.only.split(",")
         ]  # fmt: skip
         for work, name, measure in plan:
             entry = result["workloads"].setdefault(work.name, {})

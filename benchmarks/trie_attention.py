@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 
 from distill.student.render import Sample
-from distill.train.attention import ALIGNMENT, TrieMask
+from distill.train.attention import ALIGNMENT, TrieMask, flex
 from distill.train.trie import pack, padded
 
 HEADS, KV_HEADS, WIDTH = 28, 4, 128
@@ -76,6 +76,25 @@ def clock(attend: Callable[[], Tensor]) -> tuple[float, float]:
         if number >= 3:
             spent += [marks[0].elapsed_time(marks[1]), marks[1].elapsed_time(marks[2])]
     return float(spent[0] / 5), float(spent[1] / 5)
+
+
+def new_shapes(keys: int) -> list[float]:
+    """Return how much longer cuDNN takes for some shapes at first, in milliseconds."""
+    found = []
+    for more in (1, 2, 3, 4):
+        query, (_, key, value) = heads(more * 1024)[0], heads(keys + 8 * more)
+        spent = []
+        for _ in range(3):
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+                nn.functional.scaled_dot_product_attention(
+                    query, key, value, enable_gqa=True
+                ).sum().backward()
+            torch.cuda.synchronize()
+            spent.append(1000 * (time.perf_counter() - started))
+        found.append(round(spent[0] - spent[2], 1))
+    return found
 
 
 def main() -> None:
@@ -129,6 +148,14 @@ def main() -> None:
                 across,
             )
     given = heads(len(row.ids))
+    mask = TrieMask(torch.from_numpy(row.stop).cuda())
+    mask.parts()  # a prompt has to come back once
+    mask = TrieMask(mask.stop)
+    parts, left = mask.parts(), mask.tiles()
+    both: Any = torch.compile(flex, dynamic=False)
+    report("cuDNN where no mask is needed", lambda: both(*given, WIDTH**-0.5, left, parts), work)
+    result["new_shape_ms"] = new_shapes(options.shared)
+    print("a shape that is new to cuDNN, ms", *result["new_shape_ms"])
     for name, kernel in VARIANTS.items():
         if time.perf_counter() - began > options.budget:
             break

@@ -28,8 +28,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
+
+from distill.train.cascade import available, cascade, rectangles
 
 NAME = "distill_trie"
 _BLOCK = 256
@@ -69,20 +71,33 @@ class TrieMask:
         self.stop = stop
         self.asked = asked
         self._tiles: BlockMask | None = None
+        self._parts: Tensor | None = None
         self._dense: Tensor | None = None
         self._blocks: list[Block] | None = None
         self._asked_blocks: list[Block] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what the model is called with so that its layers see the mask."""
-        return (
-            {"trie": self} if self.stop.device.type == "cpu" else {"attention_mask": self.tiles()}
-        )
+        if self.stop.device.type == "cpu":
+            return {"trie": self}
+        parts = self.parts() if available(self.stop.device) else None
+        return {"parts": parts, "attention_mask": self.tiles()}
+
+    def parts(self) -> Tensor:
+        """Return the rectangles that need no mask, [R, 4] on the CPU; see `cascade`."""
+        if self._parts is None:
+            self._parts = torch.from_numpy(rectangles(self.stop.cpu().numpy()))
+        return self._parts
 
     def tiles(self) -> BlockMask:
-        """Return FlexAttention's mask: which tiles are skipped, whole, or to be masked."""
+        """Return FlexAttention's mask: which tiles are skipped, whole, or to be masked.
+
+        Where `parts` were asked for, their queries do not see their keys.
+        """
         if self._tiles is None:
-            stop = self.stop.to(torch.int32)
+            stop = self.stop.to(torch.int32, copy=True)
+            for key, key_end, query, _ in () if self._parts is None else self._parts.tolist():
+                stop[key:key_end] = query
             by_tile = stop.view(-1, ALIGNMENT)
             first = torch.arange(0, len(stop), ALIGNMENT, device=stop.device)[:, None]
             before = first.T < first
@@ -142,6 +157,7 @@ def trie_attention(
     *,
     scaling: float,
     trie: TrieMask | None = None,
+    parts: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend within a trie row.
@@ -154,6 +170,7 @@ def trie_attention(
         attention_mask: Who sees whom, for FlexAttention.
         scaling: Factor of the scores.
         trie: Who sees whom, for the CPU.
+        parts: What is not in `attention_mask` because it needs no mask.
 
     Returns:
         The output [1, N, heads, D], and None for the weights.
@@ -162,20 +179,32 @@ def trie_attention(
     if trie is not None:
         layer: Any = module
         last = layer.layer_idx == layer.config.num_hidden_layers - 1
-        parts = trie.asked_blocks() if last else trie.blocks()
-        return blocks(query, key, value, scaling, parts).transpose(1, 2), None
+        asked = trie.asked_blocks() if last else trie.blocks()
+        return blocks(query, key, value, scaling, asked).transpose(1, 2), None
     assert attention_mask is not None
-    return flex(query, key, value, scaling, attention_mask).transpose(1, 2), None
+    output = flex(query, key, value, scaling, attention_mask, parts)
+    return output.transpose(1, 2), None
 
 
-def flex(query: Tensor, key: Tensor, value: Tensor, scaling: float, tiles: BlockMask) -> Tensor:
-    """Attend by FlexAttention; shapes as in `trie_attention`, output as `query`."""
+def flex(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float,
+    tiles: BlockMask,
+    parts: Tensor | None = None,
+) -> Tensor:
+    """Attend by FlexAttention, and to `parts` by cuDNN; shapes as in `trie_attention`."""
     # A graph for any length then knows that no tile is cut off.
     torch._check(query.shape[2] % ALIGNMENT == 0)  # type: ignore[no-untyped-call]
     # Uncompiled it would make an [N, N] matrix a head; within a compiled layer it is compiled.
     attend: Any = flex_attention if torch.compiler.is_compiling() else _compiled_flex()
-    output: Tensor = attend(query, key, value, block_mask=tiles, scale=scaling, enable_gqa=True)
-    return output
+    given = {"block_mask": tiles, "scale": scaling, "enable_gqa": True}
+    if parts is None:
+        output: Tensor = attend(query, key, value, **given)
+        return output
+    own, more = attend(query, key, value, return_aux=AuxRequest(lse=True), **given)
+    return cascade(query, key, value, own, more.lse, parts, scaling)
 
 
 @cache

@@ -1,14 +1,15 @@
 """LoRA linear layers whose forward and backward touch the activations as rarely as possible.
 
 peft's layer runs the adapter beside the base and adds the results in separate passes, with a copy
-of the input in the adapter's precision. This one accumulates both products in place:
+of the input in the adapter's precision. This one has both products end in one matrix:
 
-    y  = x W' + b,  y += (x A') (s B)'          dx = dy W,  dx += (dy s B) A
+    y  = (x A') (s B)' + b,  y += x W'          dx = (dy s B) A,  dx += dy W
 
-in the precision of the base; where the result is at least twice as wide as what is multiplied, both
-are one product instead: y = [x, x A'] [W, s B]'. Adapters stay float32 in the optimizer and are
-rounded on use. It is peft's own layer otherwise: names, saving, loading and switching the adapter
-off are unchanged.
+where the second product adds up as it writes; where the result is at least twice as wide as what is
+multiplied, both are one product instead: y = [x, x A'] [W, s B]'. Adapters stay float32 in the
+optimizer. In bfloat16 they are used as two terms, the rounded adapter and what rounding took from
+it: nearly as exact as peft's products in float32. It is peft's own layer otherwise: names, saving,
+loading and switching the adapter off are unchanged.
 
 In a compiled layer the second product is an operator of its own: torch.compile would replace the
 addition in place by one that copies the first product.
@@ -94,15 +95,16 @@ class _LoraProduct(torch.autograd.Function):
         *packed: Any,
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        a, b = a.to(x.dtype), (b * scale).to(x.dtype)
-        low = flat @ a.T
-        matrix = unpacked(weight, *packed)
+        rank = len(a)
+        a, b = _terms(a, x.dtype), _terms((b * scale).T, x.dtype)
+        low = _summed(flat @ a.T, rank)
+        matrix, more = unpacked(weight, *packed), _repeated(low, b)
         if _widens(*matrix.shape):
-            wide = torch.cat([matrix, b], 1)
-            output = nn.functional.linear(torch.cat([flat, low], 1), wide, bias)
+            wide = torch.cat([matrix, b.T], 1)
+            output = nn.functional.linear(torch.cat([flat, more], 1), wide, bias)
         else:
-            output = nn.functional.linear(flat, matrix, bias)
-            accumulate(output, low, b.T)
+            output = more @ b if bias is None else torch.addmm(bias, more, b)
+            accumulate(output, flat, matrix.T)
         ctx.save_for_backward(flat, weight, a, b, low)
         ctx.scale, ctx.packed = scale, packed
         return output.view(*x.shape[:-1], -1)
@@ -111,19 +113,37 @@ class _LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, weight, a, b, low = ctx.saved_tensors
         grad_flat = grad.reshape(-1, grad.shape[-1])
-        d_low = grad_flat @ b
+        d_low = _summed(grad_flat @ b.T, low.shape[1])
         d_a = (d_low.T @ flat).float()
         d_b = (grad_flat.T @ low).float() * ctx.scale
         others = (None for _ in ctx.packed)
         if not ctx.needs_input_grad[0]:  # the first layer reads frozen embeddings
             return None, None, None, d_a, d_b, None, *others
-        matrix = unpacked(weight, *ctx.packed)
+        matrix, more = unpacked(weight, *ctx.packed), _repeated(d_low, a)
         if _widens(*matrix.T.shape):
-            d_x = torch.cat([grad_flat, d_low], 1) @ torch.cat([matrix, a])
+            d_x = torch.cat([grad_flat, more], 1) @ torch.cat([matrix, a])
         else:
-            d_x = grad_flat @ matrix
-            accumulate(d_x, d_low, a)
+            d_x = more @ a
+            accumulate(d_x, grad_flat, matrix)
         return d_x.view(*grad.shape[:-1], -1), None, None, d_a, d_b, None, *others
+
+
+def _terms(factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a factor [rank, n] in another precision, and below it what rounding took from it."""
+    rounded = factor.to(dtype)
+    if dtype == factor.dtype:
+        return rounded
+    return torch.cat([rounded, (factor - rounded.to(factor.dtype)).to(dtype)])
+
+
+def _summed(low: Tensor, rank: int) -> Tensor:
+    """Add up what the terms of a factor have given: [N, terms x rank] as [N, rank]."""
+    return low.view(len(low), -1, rank).sum(1, dtype=torch.float32).to(low.dtype)
+
+
+def _repeated(low: Tensor, terms: Tensor) -> Tensor:
+    """Return [N, rank] side by side once for each of the terms it is to be multiplied with."""
+    return low.repeat(1, len(terms) // low.shape[1])
 
 
 def _widens(width: int, depth: int) -> bool:

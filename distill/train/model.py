@@ -6,14 +6,14 @@ returns the log-probability of every supervised token, [E] in float32: only the 
 is predicted from reach the head, and the logits exist for a few of them at a time. Without `edges`
 the model is what it was, so it can still generate.
 
-On a GPU every layer is compiled: one graph for all layers, a second that fits any row length as
-soon as a second length is seen. On a CPU the last layer's MLP is computed for these positions only.
+The last layer's MLP is computed for these positions only. On a GPU every layer is compiled: one
+graph for all layers but the last, a second that fits any row length as soon as a second length is
+seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,17 +95,16 @@ def prepare(model: PreTrainedModel, *, compiled: bool) -> PreTrainedModel:
     attention.register()
     model.set_attn_implementation(attention.NAME)
     model.config.use_cache = False
-    original = model.forward
+    original, ask = model.forward, _answering_only_where_asked(model)
 
     def forward(self: Any, *args: Any, edges: Any = None, **kwargs: Any) -> Any:
+        ask(None if edges is None else edges[0].unique())
         if edges is None:
             return original(*args, **kwargs)
         for unused in ("labels", "return_dict"):  # peft hands them on, mostly as None
             kwargs.pop(unused, None)
         sources, labels = edges
-        on_cpu = "trie" in kwargs
-        with _answering_only(self, sources.unique()) if on_cpu else nullcontext():
-            hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state[0]
+        hidden = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state[0]
         return log_probs(hidden[sources], self.get_output_embeddings().weight, labels)
 
     model.forward = MethodType(forward, model)
@@ -114,21 +113,46 @@ def prepare(model: PreTrainedModel, *, compiled: bool) -> PreTrainedModel:
     return model
 
 
-@contextmanager
-def _answering_only(model: Any, asked: Tensor) -> Iterator[None]:
-    """Compute the last layer's MLP only at some positions; it adds nothing to the others."""
+def _answering_only_where_asked(model: Any) -> Callable[[Tensor | None], None]:
+    """Let the last layer's MLP be computed at some positions only; it adds nothing to the others.
+
+    Returns:
+        What tells it the positions, or that all are wanted.
+    """
     mlp = model.base_model.layers[-1].mlp
     whole = mlp.forward
+    asked: list[Tensor] = []
 
     def forward(x: Tensor) -> Tensor:
-        answers = whole(x.index_select(1, asked))
-        return torch.zeros_like(x).index_copy(1, asked, answers)
+        if not asked:
+            every: Tensor = whole(x)
+            return every
+        (positions,) = asked
+        answers: Tensor = whole(_Picked.apply(x, positions))  # type: ignore[no-untyped-call]
+        return torch.zeros_like(x).index_copy(1, positions, answers)
+
+    def ask(positions: Tensor | None) -> None:
+        asked[:] = [] if positions is None else [positions]
 
     mlp.forward = forward
-    try:
-        yield
-    finally:
-        del mlp.forward
+    return ask
+
+
+class _Picked(torch.autograd.Function):
+    """Some of the positions of [1, N, H], each once: the gradient is copied, not added up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, positions: Tensor) -> Tensor:
+        ctx.save_for_backward(positions)
+        ctx.length = x.shape[1]
+        picked: Tensor = x.index_select(1, positions)
+        return picked
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (positions,) = ctx.saved_tensors
+        whole = grad.new_zeros(grad.shape[0], ctx.length, grad.shape[2])
+        return whole.index_copy(1, positions, grad), None
 
 
 def compile_layers(model: PreTrainedModel, **options: Any) -> None:

@@ -46,3 +46,19 @@ def test_the_layer_computes_what_pefts_does(shape: tuple[int, int]) -> None:
     assert isinstance(ours.base_model.model[0], LoraLinear)
     pairs = zip(results(ours, x, torch.float32), results(theirs, x, torch.float32), strict=True)
     assert max(error(*pair) for pair in pairs) < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (24, 24)])
+def test_an_adapter_is_not_rounded_to_the_base(shape: tuple[int, int]) -> None:
+    """With a base of zeros in bfloat16 all that is left is the adapter."""
+    model = layer(True, shape, torch.bfloat16)
+    a, b = (p.data for p in model.parameters() if p.requires_grad)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data.zero_()
+    x = torch.randn(4096, shape[0]).bfloat16()
+    with torch.no_grad():  # over many inputs what their products are rounded to averages out
+        found = torch.linalg.lstsq(x.float(), model(x).float()).solution
+    rounded = 2 * a.bfloat16().float().T @ b.bfloat16().float().T
+    exact = 2 * a.T @ b.T
+    assert error(found, exact) < 0.5 * error(rounded, exact)

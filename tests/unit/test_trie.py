@@ -12,7 +12,7 @@ from torch.nn.attention import flex_attention
 from train_world import tiny_model
 
 from distill.student.render import Sample
-from distill.train import attention, model
+from distill.train import attention, cascade, model
 from distill.train.lora import lora_config
 from distill.train.model import compile_layers, prepare
 from distill.train.preference import margins, pair_tensors
@@ -188,12 +188,105 @@ def test_the_path_of_accelerators_gives_the_same(flex_on_cpu: None, row_tokens: 
     check(gradients(trie, packed_loss(trie, rows)), expected)
 
 
+Kernel = tuple[torch.Tensor, ...]
+
+
+@pytest.fixture
+def cascade_on_cpu(flex_on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Small rectangles, attended by torch's kernel for the CPU; the list counts them."""
+    aten, used = torch.ops.aten, []
+
+    def repeated(query: torch.Tensor, *given: torch.Tensor) -> list[torch.Tensor]:
+        return [x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in given]
+
+    def attend(query: torch.Tensor, *given: Any) -> Kernel:
+        *keys, scaling = given
+        used.append(query.shape[2])
+        found: Kernel = aten._scaled_dot_product_flash_attention_for_cpu(
+            query, *repeated(query, *keys), scale=scaling
+        )
+        return found
+
+    def backward(grad: torch.Tensor, query: torch.Tensor, *given: Any) -> Kernel:
+        key, value, output, lse, scaling = given
+        d_query, *slopes = aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad, query, *repeated(query, key, value), output, lse, 0.0, False, scale=scaling
+        )
+        return d_query, *(x.unflatten(1, (key.shape[1], -1)).sum(2) for x in slopes)
+
+    monkeypatch.setattr(cascade, "_attend", attend)
+    monkeypatch.setattr(cascade, "_attend_backward", backward)
+    for name in ("LEAST_KEYS", "QUERIES_STEP", "LEAST_AREA"):
+        monkeypatch.setattr(cascade, name, 1)
+
+    monkeypatch.setattr(cascade, "_lengths", set(range(2000)))
+
+    def arguments(mask: attention.TrieMask) -> dict[str, Any]:
+        return {"parts": mask.parts(), "attention_mask": mask.tiles()}
+
+    monkeypatch.setattr(attention.TrieMask, "arguments", arguments)
+    return used
+
+
+def tool_set_samples(sets: int) -> list[Sample]:
+    """Prompts of three tiles and more that branch twice, a few answers each."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(sets):
+        tools = rng.integers(0, 250, 300 + 60 * sets).tolist()
+        for _ in range(2):
+            prompt = tools + rng.integers(0, 250, 150).tolist()
+            answers = (rng.integers(0, 250, 40).tolist() for _ in range(6))
+            samples += [sample(prompt + answer, len(prompt)) for answer in answers]
+    return samples
+
+
+@uncompiled
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("backend", [None, "aot_eager"])
+def test_keys_seen_by_whole_ranges_give_the_same_without_a_mask(
+    cascade_on_cpu: list[int], backend: str | None
+) -> None:
+    torch._dynamo.reset()
+    plain, trie = student(False), student(True, backend)
+    samples = tool_set_samples(2)
+    expected = gradients(plain, separate_loss(plain, samples))
+    rows = [padded(row, attention.ALIGNMENT) for row in pack(samples, 100_000)]
+    check(gradients(trie, packed_loss(trie, rows)), expected)
+    assert len(cascade_on_cpu) >= 2 * 2  # both tool sets in both layers
+
+
+def test_rectangles_are_the_largest_pieces_that_have_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cascade, "_lengths", set())
+    monkeypatch.setattr(cascade, "LEAST_AREA", 1)
+    rng = np.random.default_rng(0)
+    tools, other = rng.integers(0, 250, 400).tolist(), rng.integers(250, 500, 300).tolist()
+    more = [tools + rng.integers(0, 250, 600).tolist() for _ in range(6)]
+    more += [other + rng.integers(0, 250, 600).tolist() for _ in range(4)]
+    (row,) = pack([sample(ids, len(ids) - 9) for ids in more], 100_000)
+    assert not cascade.rectangles(row.stop).any()
+    found = cascade.rectangles(row.stop)
+    end = 400 + 6 * 600
+    # Of 3,600 and 2,400 queries after the prompts, multiples of 2,048 at the end.
+    assert found[:2].tolist() == [
+        [0, 400, end - 2048, end],
+        [end, end + 300, end + 652, end + 2700],
+    ]
+    assert not found[2:].any()
+    dense = attention.TrieMask(torch.from_numpy(row.stop)).dense()[0, 0]
+    for first, stop, start, last in found[:2]:
+        assert dense[start:last, first:stop].all()
+
+
 @uncompiled
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_layers_compile_to_one_graph_and_one_more_for_any_length(flex_on_cpu: None) -> None:
+    torch._dynamo.reset()
     plain, trie = student(False), student(True, "aot_eager")
     counters.clear()
-    for number, graphs in ((14, 1), (5, 2), (9, 2), (3, 2)):
+    for number, graphs in ((14, 2), (5, 4), (9, 4), (3, 4)):
         samples = random_samples(3)[:number]
         expected = gradients(plain, separate_loss(plain, samples))
         rows = [padded(row, attention.ALIGNMENT) for row in pack(samples, 100_000)]
