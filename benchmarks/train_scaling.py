@@ -1,5 +1,4 @@
-"""Claim: a second GPU nearly doubles the speed of training and leaves the loss as it is; a base
-that the two share out takes half the memory.
+"""Claim: a second GPU nearly doubles the speed of training and leaves the loss as it is.
 
 Qwen2.5-7B's shape with random weights, LoRA of rank 32 on all linear layers, one process a GPU, as
 `torchrun` starts `distill train`. An optimizer step is examples that share a prompt
@@ -14,7 +13,8 @@ Qwen2.5-7B's shape with random weights, LoRA of rank 32 on all linear layers, on
     python benchmarks/train_scaling.py --ranks 1 2 --out scaling.json --budget 500
     python benchmarks/train_scaling.py --ranks 1 2 --toy     a small model, processes on the CPU
 
-Prints a table; the last line is one JSON object.
+Prints a table (GiB: most that tensors took of one GPU while training); the last line is one JSON
+object.
 """
 
 from __future__ import annotations
