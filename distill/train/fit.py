@@ -136,9 +136,8 @@ def _trainer(job: Job) -> TrieTrainer:
     pack, learn = _OBJECTIVES[settings.objective]
     set_seed(settings.seed)
     arguments, sharded = _arguments(job), job.costs.sharded
-    assert (
-        arguments.device.type == job.device.kind
-    )  # connects the ranks, which shards are sent over
+    # Asking for the device connects the ranks, which the base is shared out over.
+    assert arguments.device.type == job.device.kind
     trainer = learn(
         model=load_student(job.base, job.device, settings.method, sharded=sharded),
         args=arguments,

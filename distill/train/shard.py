@@ -48,7 +48,8 @@ def share_out(model: PreTrainedModel, device: Device) -> None:
     _receive(model)
     decoder.layers = layers
     whole = {each for each in decoder.parameters() if not isinstance(each, DTensor)}
-    fully_shard(decoder, mesh=mesh, ignored_params=whole)  # the next layer's gathering starts early
+    # Below one root, a layer is gathered while the one before it is computed.
+    fully_shard(decoder, mesh=mesh, ignored_params=whole)
     settings = [model.generation_config]
     dist.broadcast_object_list(settings)
     model.generation_config = settings[0]

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -90,14 +89,21 @@ def quiet() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
-def two_ranks(root: Path, killed: str, runs: dict[str, list[str]]) -> Any:
+def two_ranks(root: Path, killed: str, runs: dict[str, list[str]]) -> tuple[int, str]:
+    """Return the exit code and what was said; ranks out of step would wait for each other."""
     (root / "rank.py").write_text(RANK)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
         str(root / "rank.py"), str(root / "configs/bells.yaml"), str(root), killed,
         json.dumps(runs),
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=300)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, said = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # and with it the ranks, which a kill would leave behind
+            raise
+    return process.returncode, said
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -113,8 +119,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(runner, "choose_device", lambda: Device("cpu", torch.float32))
         for name, overrides in RUNS.items():
             runner.train(settings(root, f"train.output=runs/one-{name}", *overrides), quiet())
-    done = two_ranks(root, "killed", RUNS | {"killed": []})
-    assert "SIGKILL" in done.stderr, done.stderr[-3000:]
+    _, said = two_ranks(root, "killed", RUNS | {"killed": []})
+    assert "SIGKILL" in said, said[-3000:]
     return root
 
 
@@ -124,8 +130,8 @@ def resumed(trained: Path) -> Path:
     killed = trained / "runs/two-killed"
     assert not (killed / "adapter").exists()
     assert [path.name for path in (killed / "checkpoints").iterdir()] == ["checkpoint-3"]
-    done = two_ranks(trained, "", {"killed": [], "gpu": []})
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, said = two_ranks(trained, "", {"killed": [], "gpu": []})
+    assert code == 0, said[-3000:]
     return trained
 
 
