@@ -6,13 +6,15 @@ Qwen2.5-7B's shape with random weights, LoRA of rank 32 on all linear layers, on
 
     same     one step's examples shared out over the ranks: the loss must be that of one rank.
              Every rank computes the shared prompt, so the tokens computed grow with the ranks
+    sharded  the same step, the base's layers shared out over the ranks (FSDP2)
     grown    as many examples on each rank as one had: efficiency is the share of one rank's speed
              that each of several keeps
 
-    python benchmarks/train_scaling.py --ranks 1 2 --out scaling.json
+    python benchmarks/train_scaling.py --ranks 1 2 --out scaling.json --budget 500
     python benchmarks/train_scaling.py --ranks 1 2 --toy     a small model, processes on the CPU
 
-Prints a table; the last line is one JSON object.
+Prints a table (GiB: most that tensors took of one GPU while training); the last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +42,13 @@ from trl import SFTConfig
 
 from distill.train import ranks
 from distill.train.attention import ALIGNMENT
+from distill.train.device import Device
 from distill.train.lora import lora_config
 from distill.train.model import prepare
 from distill.train.sft import TrieCollator, TrieTrainer, numbered
+from distill.train.shard import leave_to_fsdp, share_out
 
+ARMS = ("same", "sharded", "grown")
 STEPS = 7
 """Of each measurement; the first two compile and are not timed."""
 
@@ -66,17 +72,15 @@ class Record(TrainerCallback):
             self.logs.append(logs)
 
 
-def make_model(toy: bool) -> Qwen2ForCausalLM:
+def make_model(toy: bool, place: str) -> Qwen2ForCausalLM:
     torch.manual_seed(0)
     shape = Qwen2Config(
         **(SIZES_TOY if toy else SIZES_7B), max_position_embeddings=32768, tie_word_embeddings=False
     )
-    if toy:
-        return Qwen2ForCausalLM(shape)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_dtype(torch.float32 if toy else torch.bfloat16)
     try:
-        with torch.device("cuda"):
+        with torch.device(place):
             return Qwen2ForCausalLM(shape)
     finally:
         torch.set_default_dtype(before)
@@ -85,25 +89,31 @@ def make_model(toy: bool) -> Qwen2ForCausalLM:
 def measure(options: argparse.Namespace, examples: int, folder: str) -> dict[str, Any]:
     work = Workload(options.shared, options.own, examples)
     vocabulary = (SIZES_TOY if options.toy else SIZES_7B)["vocab_size"]
-    record = Record()
+    record, sharded = Record(), options.arm == "sharded"
+    place = "cpu" if options.toy else "cuda"
+    arguments = SFTConfig(
+        output_dir=folder,
+        max_steps=STEPS,
+        per_device_train_batch_size=examples,
+        learning_rate=2e-4,
+        logging_steps=1,
+        max_length=None,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=options.toy,
+        bf16=False,
+        gradient_checkpointing=False,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    assert arguments.device.type == place  # connects the ranks
+    model = make_model(options.toy, place if ranks.is_first() or not sharded else "meta")
+    if sharded:
+        share_out(model, Device(place, model.dtype))
     trainer = TrieTrainer(
-        model=prepare(make_model(options.toy), compiled=not options.toy),
-        args=SFTConfig(
-            output_dir=folder,
-            max_steps=STEPS,
-            per_device_train_batch_size=examples,
-            learning_rate=2e-4,
-            logging_steps=1,
-            max_length=None,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=options.toy,
-            bf16=False,
-            gradient_checkpointing=False,
-            remove_unused_columns=False,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        ),
+        model=prepare(model, compiled=not options.toy),
+        args=arguments,
         data_collator=TrieCollator(work.samples(vocabulary), options.row_tokens, ALIGNMENT),
         train_dataset=numbered(0, examples),
         processing_class=make_tokenizer(),
@@ -111,9 +121,19 @@ def measure(options: argparse.Namespace, examples: int, folder: str) -> dict[str
         callbacks=[record],
     )
     trainer.remove_callback(PrinterCallback)
+    if sharded:
+        leave_to_fsdp(trainer.model)
+    if not options.toy:
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     trainer.train()
+    peak = torch.tensor(0.0 if options.toy else torch.cuda.max_memory_allocated(), device=place)
+    if ranks.count() > 1:
+        torch.distributed.all_reduce(peak, torch.distributed.ReduceOp.MAX)
     return {
         "examples": examples,
+        "peak_gib": round(float(peak) / 2**30, 2),
         "step_s": round(statistics.median(np.diff(record.ends)[1:]), 4),
         "executed_tokens": int(record.logs[0]["executed_tokens"]),
         "losses": [log["loss"] for log in record.logs],
@@ -125,30 +145,43 @@ def work_on(options: argparse.Namespace) -> None:
     logging.set_verbosity_error()
     if torch.cuda.is_available() and not options.toy:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    sizes = {"same": options.examples, "grown": options.examples * ranks.count()}
-    found: dict[str, Any] = {}
+    examples = options.examples * (ranks.count() if options.arm == "grown" else 1)
     with tempfile.TemporaryDirectory() as folder:
-        for name, examples in sizes.items():
-            if name == "same" or ranks.count() > 1:
-                found[name] = measure(options, examples, folder)
-                gc.collect()
-                torch.cuda.empty_cache()
-                torch._dynamo.reset()
+        found = measure(options, examples, folder)
     if ranks.is_first():
         options.worker.write_text(json.dumps(found))
 
 
-def launch(count: int, arguments: list[str]) -> dict[str, Any]:
-    """Run this script on so many ranks; return what the first one found."""
+def launch(count: int, arm: str, arguments: list[str], seconds: float) -> dict[str, Any]:
+    """Measure on so many ranks; return what the first one found, or why there is nothing."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "found.json"
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone",
             f"--nproc-per-node={count}", __file__, *arguments, "--worker", str(target),
+            "--arm", arm,
         ]  # fmt: skip
-        subprocess.run(command, check=True, stdout=sys.stderr)
+        process = subprocess.Popen(command, stdout=sys.stderr)
+        try:
+            code = process.wait(max(seconds, 1))
+        except subprocess.TimeoutExpired:
+            process.terminate()  # torchrun ends its ranks
+            process.wait()
+            return {"failed": "no time left"}
+        if code:
+            return {"failed": f"exit code {code}"}
         found: dict[str, Any] = json.loads(target.read_text())
+    found["tokens_per_s"] = round(found["executed_tokens"] / found["step_s"])
     return found
+
+
+def compare(entry: dict[str, Any], arm: str, one: dict[str, Any]) -> None:
+    """Add to a measurement what it is against that of one rank."""
+    if arm == "grown":
+        entry["efficiency"] = round(one["step_s"] / entry["step_s"], 4)
+    else:
+        pairs = zip(entry["losses"], one["losses"], strict=True)
+        entry["largest_loss_difference"] = max(abs(a - b) / b for a, b in pairs)
 
 
 def main() -> None:
@@ -157,35 +190,42 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file to keep the results in as they come")
     parser.add_argument("--row-tokens", type=int, default=24576)
     parser.add_argument("--toy", action="store_true", help="a small model on the CPU")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--budget", type=float, default=3600, help="seconds for all of it")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     for name, default in (("shared", 3000), ("own", 300), ("examples", 64)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     if options.worker:
         work_on(options)
         return
+    deadline = time.monotonic() + options.budget
     result: dict[str, Any] = {
         "device": "cpu" if options.toy else torch.cuda.get_device_name(0),
         "shape": "toy" if options.toy else "Qwen2.5-7B",
         "workload": f"{options.shared}/{options.own}/{options.examples}",
         "ranks": {},
     }
-    print(f"{'ranks':>5} {'':6}{'examples':>9}{'s a step':>10}{'tokens/s':>10}{'loss':>10}")
-    for count in options.ranks:
-        found = launch(count, sys.argv[1:])
-        result["ranks"][count] = found
-        for name, entry in found.items():
-            entry["tokens_per_s"] = round(entry["executed_tokens"] / entry["step_s"])
+    print(
+        f"{'ranks':>5} {'':8}{'examples':>9}{'s a step':>10}{'tokens/s':>10}{'GiB':>8}{'loss':>10}"
+    )
+    one: dict[str, Any] = {}
+    for count, arm in product(options.ranks, options.arms):
+        if count == 1 and arm != "same":
+            continue
+        entry = launch(count, arm, sys.argv[1:], deadline - time.monotonic())
+        result["ranks"].setdefault(count, {})[arm] = entry
+        if "failed" in entry:
+            print(f"{count:5} {arm:8} {entry['failed']}", flush=True)
+        else:
+            one = one or entry
+            compare(entry, arm, one)
             print(
-                f"{count:5} {name:6}{entry['examples']:9}{entry['step_s']:10.3f}"
-                f"{entry['tokens_per_s']:10,}{entry['losses'][-1]:10.5f}",
+                f"{count:5} {arm:8}{entry['examples']:9}{entry['step_s']:10.3f}"
+                f"{entry['tokens_per_s']:10,}{entry['peak_gib']:8.2f}{entry['losses'][-1]:10.5f}",
                 flush=True,
             )
-        one = result["ranks"][options.ranks[0]]["same"]
-        if "grown" in found:
-            found["efficiency"] = round(one["step_s"] / found["grown"]["step_s"], 4)
-            pairs = zip(found["same"]["losses"], one["losses"], strict=True)
-            found["largest_loss_difference"] = max(abs(a - b) / b for a, b in pairs)
         if options.out:
             options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))

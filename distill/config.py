@@ -368,6 +368,9 @@ class TrainConfig(Section):
     """Longest example in tokens; longer ones are named, dropped and counted, never cut."""
     row_tokens: int | None = Field(default=None, ge=128)
     """Most distinct tokens in one forward pass; what fits the GPU's memory when left out."""
+    shard: bool | None = None
+    """Share the base out over the GPUs of `torchrun` (lora); when left out, only where it does not
+    fit one of them."""
     evals: int = Field(default=4, ge=0)
     """How often validation is measured and a checkpoint kept; the best one becomes the adapter."""
     eval_turns: int = Field(default=48, ge=0)

@@ -91,7 +91,8 @@ def _show_plan(console: Console, method: str, plan: Plan, device: Device) -> Non
         "sharing": f"{plan.sharing:.1f}x",
         "rows": f"at most {plan.row_tokens:,} tokens"
         + (", layers computed twice to save memory" if plan.checkpointing else ""),
-        "memory": f"about {plan.memory_bytes / 2**30:.1f} GiB on {device.name}",
+        "memory": f"about {plan.memory_bytes / 2**30:.1f} GiB on {device.name}"
+        + (", the base shared out over the ranks" if plan.sharded else ""),
         "time": f"about {_duration(plan.seconds(device))}, plus validation",
     }
     for name, value in rows.items():

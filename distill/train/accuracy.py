@@ -21,6 +21,7 @@ from distill.student.calls import calls_in
 from distill.student.families import Family
 from distill.student.render import Sample
 from distill.train import attention
+from distill.train.shard import is_sharded
 
 _BATCH = 16
 _SLACK = 32
@@ -77,6 +78,7 @@ class Exam:
             max_new_tokens=max(int((s.weights > 0).sum()) for s in batch) + _SLACK,
             do_sample=False,
             use_cache=True,
+            synced_gpus=is_sharded(model),  # a rank goes on until all have finished
             eos_token_id=stop,
             pad_token_id=stop,
         )
@@ -97,19 +99,14 @@ class Exam:
 def answering(model: Any) -> Iterator[None]:
     """Let a model in training generate: usual attention, layers as they are, no gradients."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    compiled = [layer._compiled_call_impl for layer in base.base_model.layers]
     was_training = model.training
     base.set_attn_implementation("sdpa")
-    for layer in base.base_model.layers:
-        layer._compiled_call_impl = None
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             yield
     finally:
         base.set_attn_implementation(attention.NAME)
-        for layer, call in zip(base.base_model.layers, compiled, strict=True):
-            layer._compiled_call_impl = call
         model.train(was_training)
 
 

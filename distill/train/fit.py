@@ -39,6 +39,7 @@ from distill.train.preference import (
 from distill.train.progress import Display, FinalValidation, Interrupt, MetricsFile
 from distill.train.run import Run
 from distill.train.sft import TrieCollator, TrieTrainer, numbered
+from distill.train.shard import leave_to_fsdp
 from distill.train.trackers import run_name, tracked
 
 
@@ -134,9 +135,12 @@ def _trainer(job: Job) -> TrieTrainer:
     prefers = settings.objective != "sft"
     pack, learn = _OBJECTIVES[settings.objective]
     set_seed(settings.seed)
+    arguments, sharded = _arguments(job), job.costs.sharded
+    # Asking for the device connects the ranks, which the base is shared out over.
+    assert arguments.device.type == job.device.kind
     trainer = learn(
-        model=load_student(job.base, job.device, settings.method),
-        args=_arguments(job),
+        model=load_student(job.base, job.device, settings.method, sharded=sharded),
+        args=arguments,
         data_collator=pack(rows, job.costs.row_tokens, alignment),
         train_dataset=numbered(0, count),
         eval_dataset=numbered(count, count + held) if held else None,
@@ -147,6 +151,8 @@ def _trainer(job: Job) -> TrieTrainer:
     for parameter in trainer.model.parameters():  # trl rounds adapters of a base in 4 bits
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    if sharded:
+        leave_to_fsdp(trainer.model)
     if isinstance(trainer, PreferenceTrainer):
         trainer.beta = settings.beta
     if settings.eval_turns and held:

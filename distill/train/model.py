@@ -8,7 +8,7 @@ the model is what it was, so it can still generate.
 
 The last layer's MLP is computed for these positions only. On a GPU every layer is compiled: one
 graph for all layers but the last, a second that fits any row length as soon as a second length is
-seen.
+seen. The layers of a sharded base are gathered outside of it.
 """
 
 from __future__ import annotations
@@ -23,25 +23,31 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from torch.distributed.fsdp import FSDPModule
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from distill.errors import StudentError, TrainError
 from distill.student.base import Base
 from distill.student.manifest import ADAPTER, MERGED, Manifest, read_manifest
-from distill.train import attention
+from distill.train import attention, ranks
 from distill.train.device import Device
+from distill.train.shard import share_out
 
 LOGITS_AT_ONCE = 2**27
 """Half a gigabyte of float32."""
 
 
-def load_student(base: Base, device: Device, method: str = "lora") -> PreTrainedModel:
+def load_student(
+    base: Base, device: Device, method: str = "lora", *, sharded: bool = False
+) -> PreTrainedModel:
     """Load the base's weights, ready for tries.
 
     Args:
         base: The base.
         device: Where it is trained.
         method: qlora: with linear layers in 4 bits; full: in float32, as the optimizer keeps them.
+        sharded: Share the weights out over the ranks' devices; only the first rank reads them, into
+            the memory of its CPU.
 
     Raises:
         StudentError: They cannot be loaded, or attend in another way.
@@ -51,7 +57,7 @@ def load_student(base: Base, device: Device, method: str = "lora") -> PreTrained
     if method == "qlora":
         options |= _four_bits(device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
+        model = (_outline if sharded and not ranks.is_first() else _read)(base, options)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StudentError(f"cannot load the model in {str(base.folder)!r}: {reason}") from error
@@ -61,7 +67,21 @@ def load_student(base: Base, device: Device, method: str = "lora") -> PreTrained
             f"student.base {base.name!r} has layers with "
             f"{', '.join(sorted(kinds)) or 'sliding_attention'}; only full attention can be trained"
         )
+    if sharded:
+        share_out(model, device)
     return prepare(model, compiled=device.kind == "cuda")
+
+
+def _read(base: Base, options: dict[str, Any]) -> Any:
+    return AutoModelForCausalLM.from_pretrained(base.folder, **options)
+
+
+def _outline(base: Base, options: dict[str, Any]) -> Any:
+    """Return the model without storage for its weights."""
+    shape: Any = AutoConfig.from_pretrained(base.folder)
+    build: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        return build(shape, **options)
 
 
 def load_trained(base: Base, device: Device, run_dir: Path) -> tuple[Any, Manifest]:
@@ -162,8 +182,12 @@ def compile_layers(model: PreTrainedModel, **options: Any) -> None:
     # The first layer's input else has no gradient, which would make a graph of its own.
     model.enable_input_require_grads()  # type: ignore[no-untyped-call]
     layers: Any = model.base_model.layers
+    sharded = isinstance(layers[0], FSDPModule)
     for layer in layers:
-        layer.compile(**options)
+        if sharded:  # its hooks cannot be part of a graph
+            layer.forward = torch.compile(layer.forward, **options)
+        else:
+            layer.compile(**options)
 
 
 def log_probs(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:

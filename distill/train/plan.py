@@ -5,6 +5,9 @@ the base's config.json: weights, adapter and optimizer, what the backward pass k
 row, and the logits of a chunk. Time is the work of the matrix products and of attention, at the
 share of this machine's own matrix speed that training reaches.
 
+On several ranks, a base that does not fit one GPU is sharded: a rank then holds its part of the
+layers, and the few that are gathered.
+
 On a GPU a row is as long as its memory allows. Layers are computed twice (gradient checkpointing)
 only where the longest sample alone would not fit otherwise.
 """
@@ -12,6 +15,7 @@ only where the longest sample alone would not fit otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +39,10 @@ _USABLE = 0.9
 _CPU_ROW_TOKENS = 16384
 _FOUR_BITS = 0.516
 """Bytes a weight in 4 bits, with the doubly quantised scale of every 64."""
+_GATHERED = 3
+"""Layers in whole on a rank with a sharded base: one at work, the next received and unpacked."""
+_RANKS = (2, 4, 8, 16, 32, 64)
+"""What is proposed where one GPU does not suffice."""
 _EFFICIENCY = 0.5
 """Share of the matrix speed that a training step reaches."""
 
@@ -57,6 +65,8 @@ class Plan:
     """Most distinct tokens of a row."""
     checkpointing: bool
     """Whether layers are computed twice to save memory."""
+    sharded: bool
+    """Whether the base is shared out over the ranks."""
     memory_bytes: int
     flop: float
     """Of all epochs."""
@@ -81,13 +91,19 @@ def make_plan(config: Config, base: Base, material: Material, device: Device) ->
         device: Where it would run.
 
     Raises:
-        TrainError: The base does not fit the GPU.
+        TrainError: The base does not fit the GPU, nor its part where it can be sharded.
     """
     recipe = config.train.recipe(len(material.train))
     shape = _Shape(base, recipe.rank, device, config.train.method)
     longest = max(len(s.ids) for split in (material.train, material.validation)
                   for samples in split for s in samples)  # fmt: skip
-    row_tokens, checkpointing = shape.rows(longest, device.memory_bytes, config.train.row_tokens)
+    memory = device.memory_bytes
+    sharded = _shards(config, shape, longest, memory)
+    if sharded:
+        shape = shape.shared(ranks.count())
+    if not shape.fits(longest, memory):
+        raise TrainError(_too_large(config, shape, longest, memory))
+    row_tokens, checkpointing = shape.rows(longest, memory, config.train.row_tokens)
     size = config.train.batch_size
     order = np.random.default_rng(config.train.seed).permutation(len(material.train)).tolist()
     rows = [
@@ -111,6 +127,7 @@ def make_plan(config: Config, base: Base, material: Material, device: Device) ->
         executed_tokens=round(epochs * sum(len(row.ids) for row in rows)),
         row_tokens=row_tokens,
         checkpointing=checkpointing,
+        sharded=sharded,
         memory_bytes=max(shape.memory(row, checkpointing) for row in rows),
         flop=epochs * sum(shape.forward_flop(row) for row in rows) * passes,
     )
@@ -130,6 +147,40 @@ def _rows(config: Config, batch: Sequence[Sequence[Sample]], row_tokens: int) ->
     samples = [sample for samples in batch for sample in samples]
     parts = (share(samples, rank, ranks.count()) for rank in range(ranks.count()))
     return [row for part in parts for row in pack(part, row_tokens)]
+
+
+def _shards(config: Config, shape: _Shape, longest: int, memory: int | None) -> bool:
+    wanted, method = config.train.shard, config.train.method
+    if wanted is None:
+        return ranks.count() > 1 and method == "lora" and not shape.fits(longest, memory)
+    if wanted and method != "lora":
+        raise TrainError(
+            f"train.method {method!r} cannot be sharded; set train.method to 'lora', or leave "
+            "train.shard out"
+        )
+    if wanted and ranks.count() == 1:
+        raise TrainError(
+            "train.shard is true, but there is one rank; start `torchrun --nproc-per-node=2 -m "
+            "distill train CONFIG`, or leave train.shard out"
+        )
+    return wanted
+
+
+def _too_large(config: Config, shape: _Shape, longest: int, memory: int | None) -> str:
+    """Say what does not fit, and what would."""
+    assert memory is not None
+    advice = "lower train.max_length or take a smaller student.base"
+    many = (n for n in _RANKS if n > ranks.count() and shape.shared(n).fits(longest, memory))
+    if config.train.method != "lora":
+        advice += f"; train.method {config.train.method!r} cannot be sharded over more GPUs"
+    elif config.train.shard is False and ranks.count() > 1:
+        advice = f"leave train.shard out, {advice}"
+    elif count := next(many, None):
+        advice = f"start `torchrun --nproc-per-node={count} -m distill train CONFIG`, {advice}"
+    return (
+        f"the base and a sample of {longest} tokens need more than a GPU's "
+        f"{memory / 2**30:.0f} GiB; {advice}"
+    )
 
 
 class _Shape:
@@ -153,6 +204,8 @@ class _Shape:
         self._trained: int = rank * sum(widths) * self._layers
         precision = str(shape.get("dtype") or shape.get("torch_dtype") or "float32")
         stored = 4 if precision == "float32" else 2
+        matrices = 1 if shape.get("tie_word_embeddings") else 2
+        self._ends = stored * matrices * self._vocabulary * self._hidden
         if method == "qlora":
             attention = 2 * self._hidden * (self._queries + self._keys)
             linear = self._layers * (attention + 3 * self._hidden * self._inner)
@@ -161,20 +214,29 @@ class _Shape:
         if method == "full":
             self._trained = self._weights // stored
             self._weights = self._trained * self._bytes if self._bytes < 4 else 0  # for autocast
+        self._held = self._weights  # by one rank
+
+    def shared(self, parts: int) -> _Shape:
+        """Return the shape of a base whose layers lie on so many ranks."""
+        layers = self._weights - self._ends
+        found = copy(self)
+        found._held = round(self._ends + layers / parts + _GATHERED * layers / self._layers)
+        return found
+
+    def fits(self, longest: int, memory: int | None) -> bool:
+        """Whether the longest sample can be trained on, on a GPU at least by computing twice."""
+        return memory is None or self._row_tokens(memory, checkpointing=True) >= longest
 
     def rows(self, longest: int, memory: int | None, wanted: int | None) -> tuple[int, bool]:
         """Return the most tokens of a row, and whether layers are computed twice."""
         if memory is None:
             return wanted or _CPU_ROW_TOKENS, False
+        checkpointing = self._row_tokens(memory, checkpointing=False) < longest
+        return wanted or self._row_tokens(memory, checkpointing), checkpointing
+
+    def _row_tokens(self, memory: int, checkpointing: bool) -> int:
         left = _USABLE * memory - self._fixed(LOGITS_AT_ONCE)
-        fits, fits_twice = (int(left / self._kept_a_token(twice)) for twice in (False, True))
-        if max(fits, fits_twice) < longest:
-            raise TrainError(
-                f"a sample of {longest} tokens needs more than the GPU's {memory / 2**30:.0f} GiB; "
-                "lower train.max_length or take a smaller student.base"
-            )
-        checkpointing = fits < longest
-        return wanted or (fits_twice if checkpointing else fits), checkpointing
+        return int(left / self._kept_a_token(checkpointing))
 
     def memory(self, row: Row, checkpointing: bool) -> int:
         kept = len(row.ids) * self._kept_a_token(checkpointing)
@@ -192,7 +254,7 @@ class _Shape:
 
     def _fixed(self, logits: int) -> float:
         optimizer = 16 * self._trained  # weight, gradient and two moments in float32
-        return _PROCESS_BYTES + self._weights + optimizer + 3 * 4 * logits
+        return _PROCESS_BYTES + self._held + optimizer + 3 * 4 * logits
 
     def _kept_a_token(self, checkpointing: bool) -> float:
         """Return the bytes a token leaves behind for the backward pass."""

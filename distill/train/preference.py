@@ -182,8 +182,9 @@ class AnswerTrainer(PreferenceTrainer):
 
     def _measured(self, model: nn.Module, inputs: Batch) -> Tensor:
         """Return the drift; every rank measures its part of the rows."""
-        rows = [self._prepare_inputs(row) for row in inputs["strange"]]
-        total = self._over_ranks(movement(self.accelerator.unwrap_model(model), rows))
+        bare = self.accelerator.unwrap_model(model)
+        rows = [self._prepare_inputs(row) for row in self._evened(bare, inputs["strange"])]
+        total = self._over_ranks(movement(bare, rows))
         return (total / (2 * len(inputs["examples"]))).clamp(min=0)
 
 

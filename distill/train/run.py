@@ -6,7 +6,7 @@
       adapter/       appears in one step when training is finished
 
 The same weights come from the same `run.json`, so it leaves out what only moves, packs or watches
-the work (`train.output`, `train.row_tokens`, `train.track`).
+the work (`train.output`, `train.row_tokens`, `train.shard`, `train.track`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from distill.train.data import Material
 from distill.types import Json, digest
 
 _IDENTITY = "run.json"
-_IRRELEVANT = {"output", "row_tokens", "track"}
+_IRRELEVANT = {"output", "row_tokens", "shard", "track"}
 
 
 class Run:

@@ -122,6 +122,8 @@ def _announce(
         soft_wrap=True,
     )
     console.print(costs.recipe.in_words(method), soft_wrap=True)
+    if costs.sharded:
+        console.print(f"the base is shared out over the {ranks.count()} ranks")
     if checkpoint:
         console.print(f"resuming from {checkpoint.name}")
 

@@ -6,7 +6,7 @@ over the supervised tokens of the whole step, so rows and batches change nothing
 
 With several ranks each draws the same batch and packs its own part. Ranks may have different
 numbers of rows, none included, so gradients are not reduced by hooks of the backward pass but once
-after the last row.
+after the last row. Where the base is sharded, idle rows make them equal.
 
 Everything else is the Trainer's: schedule, clipping, logging, checkpoints, seeds, resuming.
 """
@@ -31,6 +31,7 @@ from distill.student.render import Sample
 from distill.train import ranks
 from distill.train.accuracy import Exam
 from distill.train.attention import TrieMask
+from distill.train.shard import evened, is_sharded
 from distill.train.trie import Row, pack, padded, share
 
 Batch = dict[str, Any]
@@ -85,7 +86,7 @@ class TrieTrainer(SFTTrainer):
         self._latest = inputs["examples"].tolist()
         bare = self.accelerator.unwrap_model(model)
         total = torch.zeros((), device=self.args.device)
-        for row in inputs["rows"]:
+        for row in self._evened(bare, inputs["rows"]):
             step = super().training_step(bare, row, num_items_in_batch)  # type: ignore[no-untyped-call]
             total += step
         if ranks.count() > 1:
@@ -107,7 +108,7 @@ class TrieTrainer(SFTTrainer):
         bare = self.accelerator.unwrap_model(model)
         total = torch.zeros((), device=self.args.device)
         with torch.no_grad():
-            for row in inputs["rows"]:
+            for row in self._evened(bare, inputs["rows"]):
                 total += self.compute_loss(bare, self._prepare_inputs(row), False, weight)
         return self._over_ranks(total), None, None
 
@@ -192,6 +193,10 @@ class TrieTrainer(SFTTrainer):
             sharded.num_processes, sharded.process_index = 1, 0
             sharded.even_batches = False
         return loader
+
+    def _evened(self, model: nn.Module, rows: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Return as many rows on each rank as its passes have to be."""
+        return evened(rows, self.args.device) if is_sharded(model) else rows
 
     def _over_ranks(self, value: Tensor) -> Tensor:
         found: Tensor = self.accelerator.reduce(value, "sum")

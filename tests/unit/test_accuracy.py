@@ -63,12 +63,11 @@ def test_a_turn_is_right_when_its_calls_are_the_teachers() -> None:
         ("hello there", AssistantMessage(content="Good morning to you.")),  # words are words
         ("toll", call("ring", times=3)),  # another argument
     )
-    compile_layers(model.get_base_model(), backend="eager")
+    compile_layers(model.get_base_model(), backend=lambda *_: pytest.fail("it was compiled"))
     model.train()
     exam = Exam(asked, 48, byte_tokenizer(), QWEN25)
     assert exam.accuracy(model) == pytest.approx(2 / 3)
     assert model.training and model.config._attn_implementation == "distill_trie"
-    assert all(layer._compiled_call_impl for layer in model.get_base_model().model.layers)
     assert Exam(taught, 48, byte_tokenizer(), QWEN25).accuracy(model) == 1
 
 
