@@ -46,7 +46,7 @@ from distill.train.device import Device
 from distill.train.lora import lora_config
 from distill.train.model import prepare
 from distill.train.sft import TrieCollator, TrieTrainer, numbered
-from distill.train.shard import leave_to_fsdp, share_out
+from distill.train.shard import share_out
 
 ARMS = ("same", "sharded", "grown")
 STEPS = 7
@@ -121,8 +121,6 @@ def measure(options: argparse.Namespace, examples: int, folder: str) -> dict[str
         callbacks=[record],
     )
     trainer.remove_callback(PrinterCallback)
-    if sharded:
-        leave_to_fsdp(trainer.model)
     if not options.toy:
         gc.collect()
         torch.cuda.empty_cache()

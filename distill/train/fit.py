@@ -39,7 +39,6 @@ from distill.train.preference import (
 from distill.train.progress import Display, FinalValidation, Interrupt, MetricsFile
 from distill.train.run import Run
 from distill.train.sft import TrieCollator, TrieTrainer, numbered
-from distill.train.shard import leave_to_fsdp
 from distill.train.trackers import run_name, tracked
 
 
@@ -151,8 +150,6 @@ def _trainer(job: Job) -> TrieTrainer:
     for parameter in trainer.model.parameters():  # trl rounds adapters of a base in 4 bits
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    if sharded:
-        leave_to_fsdp(trainer.model)
     if isinstance(trainer, PreferenceTrainer):
         trainer.beta = settings.beta
     if settings.eval_turns and held:

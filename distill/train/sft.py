@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,6 +79,21 @@ class TrieTrainer(SFTTrainer):
     """Asked at each validation."""
     _latest: Sequence[int] = ()
     """Examples of the last training batch."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what `SFTTrainer` does; the ranks start from the first one's adapter."""
+        super().__init__(*args, **kwargs)
+        if ranks.count() > 1:
+            assert self.model is not None
+            for parameter in _trained(self.model):
+                torch.distributed.broadcast(parameter.data, 0)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Make the accelerator; it does not wrap the model in DDP, which would reduce by hooks."""
+        super().create_accelerator_and_postprocess()
+        self.accelerator.prepare_model = partial(
+            self.accelerator.prepare_model, evaluation_mode=True
+        )
 
     def training_step(
         self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
@@ -208,7 +224,7 @@ class TrieTrainer(SFTTrainer):
 
 def _add_up_gradients(model: nn.Module) -> None:
     """Replace the gradients of what is trained by their sum over all ranks."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = _trained(model)
     for parameter in trained:
         if parameter.grad is None:  # this rank has had no row
             parameter.grad = torch.zeros_like(parameter)
@@ -217,6 +233,10 @@ def _add_up_gradients(model: nn.Module) -> None:
     parts = torch.split(together, [p.numel() for p in trained])
     for parameter, part in zip(trained, parts, strict=True):
         parameter.grad = part.view_as(parameter)
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
 
 
 def edge_log_probs(model: nn.Module, row: dict[str, Tensor]) -> Tensor:

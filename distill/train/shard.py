@@ -21,7 +21,6 @@ from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from distill.train import ranks
@@ -59,14 +58,6 @@ def is_sharded(model: nn.Module) -> bool:
     """Whether no rank holds the model, with or without its adapter, whole."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     return isinstance(base.base_model, FSDPModule)
-
-
-def leave_to_fsdp(model: nn.Module) -> None:
-    """Keep DDP, which the Trainer wraps a model in, from sending shards about."""
-    sharded = [name for name, each in model.named_parameters() if isinstance(each, DTensor)]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
-        model, sharded
-    )
 
 
 def evened(rows: list[dict[str, Tensor]], device: torch.device) -> list[dict[str, Tensor]]:
