@@ -16,6 +16,7 @@ from distill.dataset import (
     read_cases,
     read_examples,
     read_pairs,
+    read_rows,
     write_rows,
 )
 from distill.errors import DatasetError
