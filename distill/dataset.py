@@ -229,9 +229,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         DatasetError: The file is missing or a line is not a JSON object.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DatasetError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        # Not splitlines(): it also breaks at U+2028 and its like, which JSON leaves in a string.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read {str(path)!r}: {error}; run `distill filter`") from error
     for number, line in enumerate(lines, 1):
         if line.strip():
             row = _checked(path, number, json.loads, line)

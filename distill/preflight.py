@@ -226,8 +226,11 @@ def _trackers(config: Config) -> Iterator[Finding]:
 
 
 def _disk(config: Config) -> Iterator[Finding]:
-    for folder in {config.dataset_dir.parent, config.run_dir.parent}:
+    for folder in sorted({config.dataset_dir.parent, config.run_dir.parent}):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            yield Finding("disk", Level.FAULT, f"{str(existing)!r} is a file; move it away")
+            continue
         if not os.access(existing, os.W_OK):
             yield Finding("disk", Level.FAULT, f"{str(existing)!r} is not writable")
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from distill.config import EvalConfig
-from distill.evaluate.verdict import SIGNIFICANT
+from distill.evaluate.verdict import SIGNIFICANT, worse_kinds
 from distill.results import Comparison, Gap, GateCheck, KindTest, ModelReport
 
 
@@ -33,7 +33,7 @@ def check_gate(
         seen = "not measured" if versus_base is None else f"p = {versus_base.p:.2g}"
         checks.append(GateCheck(name="better_than_base", limit="p < 0.05", value=seen, ok=sure))
     if gate.no_worse_kind:
-        worse = [k for k, t in kind_tests.items() if t.difference < 0 and t.adjusted < SIGNIFICANT]
+        worse = worse_kinds(kind_tests)
         seen = ", ".join(worse) or "none"
         checks.append(GateCheck(name="no_worse_kind", limit="none", value=seen, ok=not worse))
     least: dict[str, tuple[float | None, float | None]] = {

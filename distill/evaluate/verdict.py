@@ -73,21 +73,23 @@ def decide(
         why = f"It is worse than {NAMES[best]} by {-_points(versus.difference):.1f} points."
         return Decision(action="retrain", reasons=(why, *_faults(student)))
     gained = f"It is {_points(versus.difference):.1f} points better than {NAMES[best]}."
-    worse = _worse_kinds(kind_tests)
     reached = _reaches_teacher(compared, gap, settings.margin)
-    if reached and not worse and not _faults(student):
+    amiss = (*_losses(kind_tests), *_faults(student))
+    if reached and not amiss:
         return Decision(action="deploy", reasons=(gained, reached))
-    reasons = [gained, *([reached] if reached else _short_of(gap)), *worse, *_faults(student)]
-    thin = [kind for kind, share, rows in weak[:3] if rows < FEW and _low(share)]
-    if thin and not worse and not _faults(student):
-        reasons.append(
-            "Its weakest kinds have few training examples: "
-            + ", ".join(f"{kind.replace('_', ' ')} ({_rows(weak, kind)})" for kind in thin)
-            + "."
-        )
-        return Decision(action="collect_more", reasons=tuple(reasons))
-    reasons += _weakest(weak)
-    return Decision(action="retrain", reasons=tuple(reasons))
+    reasons = (gained, *([reached] if reached else _short_of(gap)), *amiss)
+    if not amiss and (thin := _thin(weak)):
+        return Decision(action="collect_more", reasons=(*reasons, thin))
+    return Decision(action="retrain", reasons=(*reasons, *_weakest(weak)))
+
+
+def worse_kinds(kind_tests: Mapping[str, KindTest]) -> list[str]:
+    """Return the kinds of task at which the student is surely worse than its base."""
+    return [
+        kind
+        for kind, test in kind_tests.items()
+        if test.difference < 0 and test.adjusted < SIGNIFICANT
+    ]
 
 
 def _cheaper_does(
@@ -144,13 +146,22 @@ def _short_of(gap: Gap | None) -> list[str]:
     ]
 
 
-def _worse_kinds(kind_tests: Mapping[str, KindTest]) -> list[str]:
+def _losses(kind_tests: Mapping[str, KindTest]) -> list[str]:
     worse = [
-        f"{kind.replace('_', ' ')} ({_points(test.difference):+.0f} points)"
-        for kind, test in kind_tests.items()
-        if test.difference < 0 and test.adjusted < SIGNIFICANT
+        f"{kind.replace('_', ' ')} ({_points(kind_tests[kind].difference):+.0f} points)"
+        for kind in worse_kinds(kind_tests)
     ]
     return [f"It is worse than its base at {', '.join(worse)}."] if worse else []
+
+
+def _thin(weak: Sequence[tuple[str, Share, int]]) -> str | None:
+    """Name those of the weakest kinds that have few training examples, if any has."""
+    thin = [
+        f"{kind.replace('_', ' ')} ({rows})"
+        for kind, share, rows in weak[:3]
+        if rows < FEW and _low(share)
+    ]
+    return f"Its weakest kinds have few training examples: {', '.join(thin)}." if thin else None
 
 
 def _faults(student: ModelReport) -> list[str]:
@@ -193,10 +204,6 @@ def _at_least(share: Share) -> bool:
 
 def _low(share: Share) -> bool:
     return share.value is not None and share.value < ENOUGH
-
-
-def _rows(weak: Sequence[tuple[str, Share, int]], kind: str) -> int:
-    return next(rows for name, _, rows in weak if name == kind)
 
 
 def _value(model: ModelReport) -> float:

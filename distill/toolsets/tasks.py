@@ -134,7 +134,7 @@ def _unknown(toolset: ToolSet, name: str) -> str:
 
 def _read(path: Path) -> Iterator[tuple[str, Task]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() breaks at U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"cannot read tasks {str(path)!r}: {error}") from error
     for number, line in enumerate(lines, 1):

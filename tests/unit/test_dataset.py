@@ -16,6 +16,7 @@ from distill.dataset import (
     read_cases,
     read_examples,
     read_pairs,
+    read_rows,
     write_rows,
 )
 from distill.errors import DatasetError
@@ -152,3 +153,16 @@ def test_unknown_example_fields_do_not_pass_silently() -> None:
     row["tools"][0]["function"]["surprise"] = 1
     with pytest.raises(ValueError, match="surprise"):
         example_from_row(row)
+
+
+def test_a_row_may_hold_any_line_separator(tmp_path):
+    """JSON leaves U+2028, U+2029 and U+0085 as they are inside a string."""
+    rows = [{"text": "a\u2028b\u2029c\x85d\r\ne"}, {"text": "f"}]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    assert [row for _, row in read_rows(tmp_path / "rows.jsonl")] == rows
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(DatasetError, match=r"cannot read .*rows\.jsonl"):
+        list(read_rows(tmp_path / "rows.jsonl"))

@@ -168,6 +168,7 @@ def test_words_stream_unseen_where_no_tool_is_on_offer(plain):
         (says('<tool_call>{"name": "set_lamp"}'), "unparsed_call", "<tool_call>"),
         (says('<tool_call>{"na', finish="length"), "truncated_call", "token limit"),
         (says(None, finish="length"), "truncated_call", "before any word or call"),
+        (says(None), "empty_answer", "neither a word nor a call"),
     ],
 )
 def test_an_unfit_answer_is_marked(plain, answer, code, detail):

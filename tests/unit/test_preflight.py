@@ -101,3 +101,9 @@ def test_an_unknown_key_is_one_line_and_exit_2(workspace: Path) -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("error: --set train.epoch=1: unknown key 'train.epoch'")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_where_a_folder_has_to_be_is_a_fault(workspace: Path) -> None:
+    (workspace / "runs").write_text("precious")
+    (found,) = faults(workspace / "configs/weather.yaml")
+    assert found.startswith("disk: ") and "is a file" in found

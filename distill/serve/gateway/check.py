@@ -55,6 +55,8 @@ def _wordy(ask: Ask, text: str, finish: str | None) -> Problem | None:
         return Problem(TRUNCATED_CALL, "the token limit cut the answer off before any word or call")
     if ask.must_call is not None:
         return Problem(Code.MISSING_CALL, "tool_choice asks for a call, none was made")
+    if not text.strip():  # in a stream, vLLM's parser also swallows a call that it cannot read
+        return Problem(Code.EMPTY_ANSWER, "neither a word nor a call came")
     return None
 
 
