@@ -82,7 +82,7 @@ def _read(path: Path, row: type[Row]) -> list[Row]:
     if not path.is_file():
         return []
     answers = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             answers.append(row.model_validate(json.loads(line)))
         except (ValidationError, ValueError):

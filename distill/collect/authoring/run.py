@@ -237,7 +237,7 @@ def _check_output(path: Path) -> None:
     if not path.exists():
         return
     try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
         ours = all(str(row["family"]).startswith("generated/") for row in rows)
     except (OSError, ValueError, KeyError, TypeError):
         ours = False

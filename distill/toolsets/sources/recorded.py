@@ -56,7 +56,7 @@ def read_recordings(path: Path) -> Recordings:
     found: Recordings = {}
     if not path.is_file():
         return found
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if line.strip():
             try:
                 call = RecordedCall.model_validate_json(line)
