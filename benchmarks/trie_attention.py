@@ -169,9 +169,10 @@ def main() -> None:
         )
     timed = {name: found for name, found in result.items()
              if name in VARIANTS and "fwd_ms" in found}  # fmt: skip
-    forward = min((n for n in timed if n not in BACKWARD), key=lambda n: timed[n]["fwd_ms"])
-    backward = min((n for n in timed if n not in FORWARD), key=lambda n: timed[n]["bwd_ms"])
-    result["best"] = VARIANTS[forward] | VARIANTS[backward]
+    if timed:
+        forward = min((n for n in timed if n not in BACKWARD), key=lambda n: timed[n]["fwd_ms"])
+        backward = min((n for n in timed if n not in FORWARD), key=lambda n: timed[n]["bwd_ms"])
+        result["best"] = VARIANTS[forward] | VARIANTS[backward]
     print(json.dumps(result))
 
 
