@@ -11,9 +11,10 @@ torch's cross-entropy.
 
 On a GPU cuDNN attends to shared prompts of 64 tokens already, so that these tries have such.
 
-In bf16 every sum is rounded, so the error is put beside that of an ordinary change of layout: the
-same samples padded into one batch against each on its own. A second table then has the distance of
-all three from the same weights computed in float32. Prints tables, and last one JSON object.
+In bf16 every sum is rounded, so the error is put beside those of ordinary changes of layout: the
+same samples padded into one batch, and one after the other in one row (as trl packs). A second
+table then has the distance of each layout from the same weights computed in float32. Prints tables,
+and last one JSON object.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,6 +61,7 @@ from distill.train.trie import pack, pack_pairs, padded
 VOCABULARY, BETA = 512, 0.1
 Pairs = list[tuple[Sample, Sample]]
 Gradients = dict[str, Tensor]
+Layout = Callable[[nn.Module, list[Sample]], list[Tensor]]
 
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -145,7 +149,7 @@ def build(
     return model.train()
 
 
-def answer_log_probs(model: nn.Module, samples: list[Sample]) -> list[Tensor]:
+def padded_log_probs(model: nn.Module, samples: list[Sample]) -> list[Tensor]:
     """Return the log-probability of every token after the first; one padded batch."""
     device = next(model.parameters()).device
     width = max(len(item.ids) for item in samples)
@@ -161,10 +165,21 @@ def answer_log_probs(model: nn.Module, samples: list[Sample]) -> list[Tensor]:
     return [row[: len(item.ids) - 1] for row, item in zip(found, samples, strict=True)]
 
 
-def separate(model: nn.Module, samples: list[Sample], batched: bool) -> list[Tensor]:
-    if batched:
-        return answer_log_probs(model, samples)
-    return [answer_log_probs(model, [item])[0] for item in samples if len(item.ids) > 1]
+def packed_log_probs(model: nn.Module, samples: list[Sample]) -> list[Tensor]:
+    """Return the same from one row without padding; positions tell where a sample begins."""
+    device = next(model.parameters()).device
+    flat = np.concatenate([item.ids for item in samples]).astype(np.int64)
+    places = np.concatenate([np.arange(len(item.ids)) for item in samples])
+    ids, position_ids = (torch.from_numpy(x)[None].to(device) for x in (flat, places))
+    logits = model(input_ids=ids, position_ids=position_ids, use_cache=False).logits[0, :-1]
+    found = -nn.functional.cross_entropy(logits.float(), ids[0, 1:], reduction="none")
+    starts = np.cumsum([0, *(len(item.ids) for item in samples)])
+    return [found[start : end - 1] for start, end in pairwise(starts.tolist())]
+
+
+def separate_log_probs(model: nn.Module, samples: list[Sample]) -> list[Tensor]:
+    """Return the same, every sample on its own."""
+    return [padded_log_probs(model, [item])[0] for item in samples if len(item.ids) > 1]
 
 
 def gradient_of(model: nn.Module, losses: list[Tensor]) -> Gradients:
@@ -176,11 +191,11 @@ def gradient_of(model: nn.Module, losses: list[Tensor]) -> Gradients:
     return {"loss": total.detach().float().cpu()} | trained
 
 
-def plain_sft(model: nn.Module, samples: list[Sample], batched: bool = False) -> Gradients:
+def plain_sft(model: nn.Module, samples: list[Sample], layout: Layout) -> Gradients:
     used = [item for item in samples if len(item.ids) > 1]
     weight = sum(float(item.weights[1:].sum()) for item in used)
     losses = []
-    for found, item in zip(separate(model, used, batched), used, strict=True):
+    for found, item in zip(layout(model, used), used, strict=True):
         weights = torch.from_numpy(item.weights[1:]).to(found.device)
         losses.append(-(found * weights).sum() / weight)
     return gradient_of(model, losses)
@@ -196,12 +211,12 @@ def trie_sft(model: nn.Module, samples: list[Sample], row_tokens: int) -> Gradie
     return gradient_of(model, losses)
 
 
-def plain_dpo(model: nn.Module, pairs: Pairs, batched: bool = False) -> Gradients:
+def plain_dpo(model: nn.Module, pairs: Pairs, layout: Layout) -> Gradients:
     samples = [item for pair in pairs for item in pair]
 
     def found() -> Tensor:
         sums = []
-        for row, item in zip(separate(model, samples, batched), samples, strict=True):
+        for row, item in zip(layout(model, samples), samples, strict=True):
             sums.append((row * torch.from_numpy(item.weights[1:]).to(row.device)).sum())
         return torch.stack(sums[::2]) - torch.stack(sums[1::2])
 
@@ -223,12 +238,12 @@ def trie_dpo(model: nn.Module, pairs: Pairs, row_tokens: int) -> Gradients:
     return gradient_of(model, losses)
 
 
-def plain_kto(model: nn.Module, pairs: Pairs, batched: bool = False) -> Gradients:
+def plain_kto(model: nn.Module, pairs: Pairs, layout: Layout) -> Gradients:
     strange = [exchanged(pair, pairs[n - 1]) for n, pair in enumerate(pairs)]
 
     def found(answers: list[tuple[Sample, Sample]] | list[list[Sample]]) -> Tensor:
         samples = [item for pair in answers for item in pair]
-        rows = zip(separate(model, samples, batched), samples, strict=True)
+        rows = zip(layout(model, samples), samples, strict=True)
         return torch.stack(
             [(row * torch.from_numpy(s.weights[1:]).to(row.device)).sum() for row, s in rows]
         )
@@ -275,21 +290,63 @@ LOSSES: dict[str, tuple[Any, Any, Any]] = {
 """Loss -> what draws a batch, the loss of separate samples, the loss of tries."""
 
 
-def case(loss: str, models: list[nn.Module], seed: int) -> tuple[Gradients, list[Gradients]]:
-    """Return what separate samples give, and [padded, one row and rows of 600 tokens a model]."""
-    draw_batch, one, packed = LOSSES[loss]
-    plain, *others = models
-    batch = draw_batch(np.random.default_rng(seed))
-    tries = [packed(trie, batch, row_tokens) for trie in others for row_tokens in (1 << 20, 600)]
-    return one(plain, batch), [one(plain, batch, batched=True), *tries]
+LAYOUTS: dict[str, Layout] = {
+    "separate": separate_log_probs, "padded": padded_log_probs, "packed": packed_log_probs
+}  # fmt: skip
+
+
+@dataclass
+class Errors:
+    """The largest errors of the cases so far, by what is compared."""
+
+    against_others: dict[str, list[float]] = field(default_factory=dict)
+    """"trie against separate" and the like."""
+    from_exact: dict[str, list[float]] = field(default_factory=dict)
+    """The layout -> its errors against float32."""
+
+    def compare(self, ways: dict[str, list[Gradients]], truth: Gradients | None) -> None:
+        """Take in one case: [the gradients] of every layout, and those in float32."""
+        (separate,), (padded_batch,) = ways["separate"], ways["padded"]
+        for way, found in ways.items():
+            if way != "separate":
+                self._note(f"{way} against separate", [error(one, separate) for one in found])
+            if truth is not None:
+                self.from_exact.setdefault(way, []).extend(error(one, truth) for one in found)
+        self._note("padded against packed", [error(padded_batch, ways["packed"][0])])
+
+    def _note(self, what: str, errors: list[float]) -> None:
+        self.against_others.setdefault(what, []).extend(errors)
+
+    def worst(self, what: str, last: int = 0) -> float:
+        """Return the largest of a comparison, or of its last entries."""
+        return max(self.against_others[what][-last:])
+
+    def print_rounding(self) -> None:
+        """Print what bf16 does to each layout."""
+        print(f"\n{'':36}{'largest':>10}{'mean':>10}   relative error")
+        rows = self.against_others | {f"{k} against float32": v for k, v in self.from_exact.items()}
+        for what, errors in rows.items():
+            print(f"{what:36}{max(errors):10.1e}{statistics.mean(errors):10.1e}")
 
 
 def exact(name: str, device: str, loss: str, seed: int) -> Gradients:
     """Return what the weights of the bf16 model give in float32, each sample on its own."""
     model = build(name, device, torch.bfloat16, trie=False).float()
-    draw_batch, one, _ = LOSSES[loss]
-    found: Gradients = one(model, draw_batch(np.random.default_rng(seed)))
+    draw_batch, plain, _ = LOSSES[loss]
+    found: Gradients = plain(model, draw_batch(np.random.default_rng(seed)), separate_log_probs)
     return found
+
+
+def case(
+    loss: str, plain_model: nn.Module, tries: dict[str, nn.Module], seed: int
+) -> dict[str, list[Gradients]]:
+    """Return the gradients of a batch in each layout; of tries in one row and in rows of 600."""
+    draw_batch, plain, packed = LOSSES[loss]
+    batch = draw_batch(np.random.default_rng(seed))
+    ways = {way: [plain(plain_model, batch, layout)] for way, layout in LAYOUTS.items()}
+    for way, model in tries.items():
+        ways[way] = [packed(model, batch, row_tokens) for row_tokens in (1 << 20, 600)]
+    return ways
 
 
 def main() -> None:
@@ -302,51 +359,37 @@ def main() -> None:
     cascade.LEAST_KEYS, cascade.LEAST_AREA, cascade.QUERIES_STEP = 64, 2**14, 256
     dtype = torch.bfloat16 if options.dtype == "bf16" else torch.float32
     print(f"{'':18}{'trie':>10}{'padded':>10}   largest relative error against separate samples")
-    worst, ordinary, cases = 0.0, 0.0, 0
-    rounded = options.dtype == "bf16"
-    from_exact: dict[str, list[float]] = {
-        "trie": [], "trie, peft's layers": [], "padded": [], "separate": []
-    }  # fmt: skip
-    apart: list[float] = []
+    rounded, errors, cases = options.dtype == "bf16", Errors(), 0
     for name in options.architectures.split(","):
-        models = [build(name, options.device, dtype, trie=trie) for trie in (False, True)]
-        if rounded:
-            models.append(build(name, options.device, dtype, trie=True, layers=False))
+        plain_model = build(name, options.device, dtype, trie=False)
+        tries = {"trie": build(name, options.device, dtype, trie=True)}
+        if rounded and options.device == "cpu":
+            tries["trie, peft's layers"] = build(
+                name, options.device, dtype, trie=True, layers=False
+            )
         for loss in LOSSES:
-            mine, usual = 0.0, 0.0
             for seed in range(options.tries):
-                expected, (batched, *tries) = case(loss, models, seed)
-                tries, others = tries[:2], tries[2:]
-                apart += [error(found, expected) for found in others]
-                usual = max(usual, error(batched, expected))
-                mine = max(mine, *(error(found, expected) for found in tries))
-                cases += len(tries)
-                if rounded:
-                    truth = exact(name, options.device, loss, seed)
-                    from_exact["trie"] += [error(found, truth) for found in tries]
-                    from_exact["trie, peft's layers"] += [error(found, truth) for found in others]
-                    from_exact["padded"].append(error(batched, truth))
-                    from_exact["separate"].append(error(expected, truth))
+                truth = exact(name, options.device, loss, seed) if rounded else None
+                errors.compare(case(loss, plain_model, tries, seed), truth)
+                cases += 2
+            mine = errors.worst("trie against separate", 2 * options.tries)
+            usual = errors.worst("padded against separate", options.tries)
             print(f"{name:12}{loss:6}{mine:10.1e}{usual:10.1e}", flush=True)
-            worst, ordinary = max(worst, mine), max(ordinary, usual)
     result = {
-        "max_relative_error": worst,
+        "max_relative_error": errors.worst("trie against separate"),
         "cases": cases,
-        "padded_max_relative_error": ordinary,
         "device": torch.cuda.get_device_name(0) if options.device == "cuda" else "cpu",
         "dtype": options.dtype,
+        "against_others": {k: summary(v) for k, v in errors.against_others.items()},
+        "from_float32": {k: summary(v) for k, v in errors.from_exact.items()},
     }
     if rounded:
-        result["peft_layers_max_relative_error"] = max(apart)
-        print(f"trie with peft's layers against separate samples: {max(apart):.1e}")
-        print(f"{'':20}{'largest':>10}{'mean':>10}   relative error against float32")
-        for way, errors in from_exact.items():
-            print(f"{way:20}{max(errors):10.1e}{statistics.mean(errors):10.1e}")
-        result["from_float32"] = {
-            way: {"max": max(errors), "mean": statistics.mean(errors)}
-            for way, errors in from_exact.items()
-        }
+        errors.print_rounding()
     print(json.dumps(result))
+
+
+def summary(errors: list[float]) -> dict[str, float]:
+    return {"max": max(errors), "mean": statistics.mean(errors)}
 
 
 if __name__ == "__main__":
