@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -286,8 +287,7 @@ def mcp(
     if command:
         server = Server(command=command[0], args=tuple(command[1:]), env=tuple(env or ()))
     elif url:
-        pairs = dict(one.split("=", 1) for one in header or () if "=" in one)
-        server = Server(url=url, headers=pairs)
+        server = Server(url=url, headers=_headers(header or ()))
     _report(
         import_mcp(
             server,
@@ -298,6 +298,18 @@ def mcp(
             update=update,
         )
     )
+
+
+def _headers(given: Iterable[str]) -> dict[str, str]:
+    from distill.errors import ToolSetError
+
+    headers: dict[str, str] = {}
+    for number, one in enumerate(given, 1):
+        name, separator, value = one.partition("=")
+        if not name or not separator:  # not shown: it may hold a key
+            raise ToolSetError(f"--header number {number} is not NAME=VALUE; write it with '='")
+        headers[name] = value
+    return headers
 
 
 @import_.command()

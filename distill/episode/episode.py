@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
+from typing import NamedTuple
 
 import distill
 from distill.episode.reference import reference
@@ -87,9 +88,46 @@ async def run_episode(
     if loaded.toolset.system:
         play.messages.append(SystemMessage(content=loaded.toolset.system))
     behind = ToolSimulator(simulator) if simulator and loaded.simulation else None
-    ask = behind.ask if behind else None
     started = _now()
-    error: str | None = None
+    end = await _played(play, task, loaded, tool_timeout_s, behind)
+    return Trace(
+        key=key,
+        task=play.spoken(task),
+        toolset_name=loaded.toolset.name,
+        toolset_hash=loaded.toolset.hash,
+        teacher=reference(teacher, play.turns[-1].model if play.turns else ""),
+        config_digest=config_digest,
+        sample=sample,
+        outcome=end.outcome,
+        error=end.error,
+        messages=tuple(play.messages),
+        turns=tuple(play.turns),
+        user=player.record(play.ended, play.said) if player else None,
+        simulator=behind.record() if behind else None,
+        changes=end.changes,
+        started_at=started,
+        finished_at=_now(),
+        versions=_versions(teacher.provider),
+    )
+
+
+class _End(NamedTuple):
+    """How an episode ended, and what it did to its environment."""
+
+    outcome: Outcome
+    error: str | None
+    changes: dict[str, Json] | None
+
+
+async def _played(
+    play: _Play,
+    task: Task,
+    loaded: LoadedToolSet,
+    tool_timeout_s: float,
+    behind: ToolSimulator | None,
+) -> _End:
+    """Play the task in an environment of its own; a failure of the episode is how it ends."""
+    ask = behind.ask if behind else None
     changes: dict[str, Json] | None = None
     try:
         # An environment may take its time to set up; the other episodes need not wait for it.
@@ -104,28 +142,10 @@ async def run_episode(
     except TeacherError as failed:
         if failed.failure is not Failure.BAD_REQUEST:
             raise
-        outcome, error = Outcome.ERROR, str(failed)
+        return _End(Outcome.ERROR, str(failed), changes)
     except DistillError as failed:
-        outcome, error = Outcome.ERROR, f"task {task.id!r}: {failed}"
-    return Trace(
-        key=key,
-        task=play.spoken(task),
-        toolset_name=loaded.toolset.name,
-        toolset_hash=loaded.toolset.hash,
-        teacher=reference(teacher, play.turns[-1].model if play.turns else ""),
-        config_digest=config_digest,
-        sample=sample,
-        outcome=outcome,
-        error=error,
-        messages=tuple(play.messages),
-        turns=tuple(play.turns),
-        user=player.record(play.ended, play.said) if player else None,
-        simulator=behind.record() if behind else None,
-        changes=changes,
-        started_at=started,
-        finished_at=_now(),
-        versions=_versions(teacher.provider),
-    )
+        return _End(Outcome.ERROR, f"task {task.id!r}: {failed}", changes)
+    return _End(outcome, None, changes)
 
 
 class _Play:

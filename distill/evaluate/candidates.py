@@ -162,11 +162,7 @@ def served_candidate(
     shots: tuple[Message, ...] = ()
     whole = manifest.method == "full"
     if name == "student":
-        decides["adapter"] = (
-            folder_hash(config.run_dir / MERGED)
-            if whole
-            else file_hash(weights_file(config.run_dir, manifest.method))
-        )
+        decides["adapter"] = _weights_hash(config, manifest)
     if name == "prompted":
         shots = choose_shots(config.dataset_dir / TRAIN, config.eval.few_shot)
         decides["shots"] = [message.model_dump(mode="json") for message in shots]
@@ -181,6 +177,13 @@ def served_candidate(
         strict=name == "constrained",
         bare=whole and name != "student",
     )
+
+
+def _weights_hash(config: Config, manifest: Manifest) -> str:
+    """Hash what training wrote: a whole model or an adapter."""
+    if manifest.method == "full":
+        return folder_hash(config.run_dir / MERGED)
+    return file_hash(weights_file(config.run_dir, manifest.method))
 
 
 def _label(name: str, config: Config, manifest: Manifest) -> str:

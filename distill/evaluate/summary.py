@@ -25,6 +25,7 @@ from distill.results import (
     Breakdowns,
     BreakEven,
     Comparison,
+    KindTest,
     ModelReport,
     Report,
     Share,
@@ -50,9 +51,7 @@ def summarise(evaluation: Evaluation, suites: Sequence[SuiteReport] = ()) -> Rep
         for one in evaluation.candidates
         if scored[one.name]
     }
-    asked = [one.name for one in evaluation.candidates if one.model is not None]
-    complete = not any(name in evaluation.gaps for name in asked)
-    complete = complete and not any(suite.gaps for suite in suites)
+    complete = _complete(evaluation, suites)
     compared, closed, kinds = comparisons(scored), gap(scored), kind_tests(scored)
     against_base = compared.get("student/base")
     info, weights = _dataset(config), config.run_dir / ADAPTER / "adapter_model.safetensors"
@@ -81,12 +80,7 @@ def summarise(evaluation: Evaluation, suites: Sequence[SuiteReport] = ()) -> Rep
         gap_closed=closed,
         break_even=_break_even(config, models),
         suites=tuple(suites),
-        breakdowns=Breakdowns(
-            by_kind=_by_part({name: by_kind(rows) for name, rows in scored.items()}),
-            by_tool=_by_part({name: by_tool(rows) for name, rows in scored.items()}),
-            kind_tests=kinds,
-            confusion={name: confusion(rows) for name, rows in scored.items() if rows},
-        ),
+        breakdowns=_breakdowns(scored, kinds),
         examples=worked_examples(evaluation.cases, scored),
         outcomes={
             name: {one.task.id: one.code for one in rows} for name, rows in scored.items() if rows
@@ -131,6 +125,13 @@ def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
+def _complete(evaluation: Evaluation, suites: Sequence[SuiteReport]) -> bool:
+    """Say whether every model that was asked answered everything."""
+    asked = [one.name for one in evaluation.candidates if one.model is not None]
+    gaps = any(name in evaluation.gaps for name in asked)
+    return not gaps and not any(suite.gaps for suite in suites)
+
+
 def _measured(evaluation: Evaluation, model: Candidate, scored: Sequence[Scored]) -> ModelReport:
     """Return what is counted of a model: first answers, costs, repeated answers."""
     report = measure(model.label, model.identity, scored, evaluation.loaded.toolset)
@@ -151,6 +152,15 @@ def _break_even(config: Config, models: Mapping[str, ModelReport]) -> BreakEven 
     except StudentError:
         return None
     return break_even(config, student.cost, teacher.cost, training_s)
+
+
+def _breakdowns(scored: Mapping[str, Sequence[Scored]], kinds: dict[str, KindTest]) -> Breakdowns:
+    return Breakdowns(
+        by_kind=_by_part({name: by_kind(rows) for name, rows in scored.items()}),
+        by_tool=_by_part({name: by_tool(rows) for name, rows in scored.items()}),
+        kind_tests=kinds,
+        confusion={name: confusion(rows) for name, rows in scored.items() if rows},
+    )
 
 
 def _by_part(models: Mapping[str, Mapping[str, Share]]) -> dict[str, dict[str, Share]]:

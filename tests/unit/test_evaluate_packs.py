@@ -123,7 +123,7 @@ def test_a_pack_that_is_not_there_says_what_to_do(tmp_path):
 
 def test_the_harness_logs_are_read_once_per_document(tmp_path):
     rows = [
-        {"doc_id": 0, "filter": "strict", "exact_match": 1.0},
+        {"doc_id": 0, "filter": "strict", "exact_match": 1.0, "resps": ["one\u2028line"]},
         {"doc_id": 0, "filter": "flexible", "exact_match": 0.0},
         {"doc_id": 1, "filter": "strict", "exact_match": 0.0},
     ]

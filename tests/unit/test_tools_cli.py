@@ -127,6 +127,13 @@ def test_mcp_needs_one_server(tmp_path: Path) -> None:
     assert "name one server" in said
 
 
+def test_a_header_without_a_value_is_refused_and_not_shown(tmp_path: Path) -> None:
+    options = ("--url", "http://127.0.0.1:1", "--header", "A=b", "--header", "Key: secret")
+    said = run("import", "mcp", tmp_path / "x", *options, code=2)
+    assert "--header number 2 is not NAME=VALUE" in said
+    assert "secret" not in said
+
+
 def test_diff_against_the_store_the_traces_are_in(tmp_path: Path) -> None:
     from filter_world import make_task, make_workspace
 

@@ -6,13 +6,13 @@ The package is found, never imported: importing it makes folders and loads every
 from __future__ import annotations
 
 import importlib.util
-import json
 import random
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distill.dataset import read_rows
 from distill.errors import DatasetError
 from distill.matching.bfcl import Call
 from distill.types import Json, Tool
@@ -127,7 +127,7 @@ def _folder() -> Path:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [row for _, row in read_rows(path)]
 
 
 def _schema(old: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from distill.chat import OBSERVE
 from distill.config import Config
+from distill.dataset import read_rows
 from distill.errors import DatasetError
 from distill.evaluate.candidates import Candidate
 from distill.evaluate.runner import Evaluation, Progress
@@ -159,8 +158,7 @@ def _samples(folder: Path) -> Iterator[Judged]:
     for path in sorted(folder.rglob("samples_*.jsonl")):
         task = path.stem.removeprefix("samples_").rsplit("_", 1)[0]
         seen: set[str] = set()
-        for line in path.read_text(encoding="utf-8").splitlines():
-            sample: dict[str, Any] = json.loads(line)
+        for _, sample in read_rows(path):
             name = f"{task}/{sample['doc_id']}"
             right = next((sample[metric] for metric in METRICS if metric in sample), None)
             if name in seen or right is None:
