@@ -340,7 +340,7 @@ class WorkedExample(Frozen):
 class Report(Frozen):
     """The result of one evaluation."""
 
-    version: int = 2
+    version: int = 3
     name: str
     created_at: str
     complete: bool
@@ -360,7 +360,8 @@ class Report(Frozen):
     toolset: str
     toolset_hash: str
     dataset_hash: str | None
-    adapter_hash: str | None
+    weights_hash: str | None
+    """Of what training wrote: an adapter, or a whole model."""
     models: dict[str, ModelReport]
     student_vs_base: Comparison | None
     student_vs_teacher: Comparison | None

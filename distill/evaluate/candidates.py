@@ -162,7 +162,7 @@ def served_candidate(
     shots: tuple[Message, ...] = ()
     whole = manifest.method == "full"
     if name == "student":
-        decides["adapter"] = _weights_hash(config, manifest)
+        decides["adapter"] = weights_hash(config, manifest)
     if name == "prompted":
         shots = choose_shots(config.dataset_dir / TRAIN, config.eval.few_shot)
         decides["shots"] = [message.model_dump(mode="json") for message in shots]
@@ -179,7 +179,7 @@ def served_candidate(
     )
 
 
-def _weights_hash(config: Config, manifest: Manifest) -> str:
+def weights_hash(config: Config, manifest: Manifest) -> str:
     """Hash what training wrote: a whole model or an adapter."""
     if manifest.method == "full":
         return folder_hash(config.run_dir / MERGED)

@@ -11,7 +11,7 @@ import distill
 from distill.config import Config
 from distill.dataset import DatasetInfo, read_info
 from distill.errors import DatasetError, StudentError
-from distill.evaluate.candidates import Candidate, file_hash
+from distill.evaluate.candidates import Candidate, weights_hash
 from distill.evaluate.comparison import comparisons, gap, kind_tests
 from distill.evaluate.costs import break_even, cost
 from distill.evaluate.examples import worked_examples
@@ -31,7 +31,7 @@ from distill.results import (
     Share,
     SuiteReport,
 )
-from distill.student.manifest import ADAPTER, read_manifest
+from distill.student.manifest import Manifest, read_manifest, weights_file
 from distill.types import digest
 
 PACKAGES = ("openai", "torch", "transformers", "peft", "vllm")
@@ -54,7 +54,7 @@ def summarise(evaluation: Evaluation, suites: Sequence[SuiteReport] = ()) -> Rep
     complete = _complete(evaluation, suites)
     compared, closed, kinds = comparisons(scored), gap(scored), kind_tests(scored)
     against_base = compared.get("student/base")
-    info, weights = _dataset(config), config.run_dir / ADAPTER / "adapter_model.safetensors"
+    info, student = _dataset(config), _student(config)
     training = info.kinds.get("train", {}) if info else {}
     weak = weak_kinds(by_kind(scored.get("student", ())), training)
     return Report(
@@ -72,13 +72,13 @@ def summarise(evaluation: Evaluation, suites: Sequence[SuiteReport] = ()) -> Rep
         toolset=toolset.name,
         toolset_hash=toolset.hash,
         dataset_hash=info.hash if info else None,
-        adapter_hash=file_hash(weights) if weights.is_file() else None,
+        weights_hash=_hashed(config, student),
         models=models,
         student_vs_base=against_base,
         student_vs_teacher=compared.get("student/teacher"),
         comparisons=compared,
         gap_closed=closed,
-        break_even=_break_even(config, models),
+        break_even=_break_even(config, models, student),
         suites=tuple(suites),
         breakdowns=_breakdowns(scored, kinds),
         examples=worked_examples(evaluation.cases, scored),
@@ -143,15 +143,27 @@ def _measured(evaluation: Evaluation, model: Candidate, scored: Sequence[Scored]
     )
 
 
-def _break_even(config: Config, models: Mapping[str, ModelReport]) -> BreakEven | None:
+def _break_even(
+    config: Config, models: Mapping[str, ModelReport], trained: Manifest | None
+) -> BreakEven | None:
     student, teacher = models.get("student"), models.get("teacher")
-    if student is None or teacher is None:
+    if student is None or teacher is None or trained is None:
         return None
+    return break_even(config, student.cost, teacher.cost, trained.metrics.get("seconds"))
+
+
+def _hashed(config: Config, trained: Manifest | None) -> str | None:
+    if trained is None or not weights_file(config.run_dir, trained.method).is_file():
+        return None
+    return weights_hash(config, trained)
+
+
+def _student(config: Config) -> Manifest | None:
+    """Return what is known of the trained student; without one only the teacher is measured."""
     try:
-        training_s = read_manifest(config.run_dir).metrics.get("seconds")
+        return read_manifest(config.run_dir)
     except StudentError:
         return None
-    return break_even(config, student.cost, teacher.cost, training_s)
 
 
 def _breakdowns(scored: Mapping[str, Sequence[Scored]], kinds: dict[str, KindTest]) -> Breakdowns:

@@ -63,7 +63,7 @@ def numbers(report: Report) -> dict[str, float]:
 
 def about(report: Report) -> dict[str, str]:
     """Return what tells evaluations apart."""
-    hashes = ("cases_hash", "toolset_hash", "dataset_hash", "adapter_hash")
+    hashes = ("cases_hash", "toolset_hash", "dataset_hash", "weights_hash")
     known = {name: str(getattr(report, name)) for name in hashes}
     said = {"decision": report.decision.action, "complete": str(report.complete)}
     return known | said | {f"version_{name}": version for name, version in report.versions.items()}

@@ -51,7 +51,7 @@ def markdown(report: Report) -> str:
             [[c.name, c.limit, c.value, "pass" if c.ok else "**FAIL**"] for c in report.gate],
         ),
         f"Cases {report.cases_hash}, tool set {report.toolset_hash}, "
-        f"data set {report.dataset_hash}, adapter {report.adapter_hash}; {report.created_at}.",
+        f"data set {report.dataset_hash}, weights {report.weights_hash}; {report.created_at}.",
     ]
     return "\n".join(part for part in parts if part) + "\n"
 

@@ -10,11 +10,13 @@ import pytest
 from distill.config import load_config
 from distill.errors import ConfigError, DatasetError, StudentError
 from distill.evaluate import runner
+from distill.evaluate.candidates import file_hash
 from distill.evaluate.comparison import compare
 from distill.evaluate.examples import expected
 from distill.evaluate.runner import prepare, select_cases
 from distill.evaluate.summary import summarise, verdict
 from distill.results import read_report, write_report
+from distill.student.manifest import ADAPTER, MERGED
 from distill.teachers import Failure, TeacherError
 from distill.traces import Owed, TraceStore
 from distill.types import Outcome
@@ -66,12 +68,25 @@ async def test_the_student_wins_and_the_report_says_so(tmp_path, models):
     assert report.student_vs_base.p_value == pytest.approx(2 / 2**12)
     assert "student is better" in report.verdict
     assert report.breakdowns.by_tool["set_lamp"]["student"].n == 12
-    assert report.adapter_hash
+    assert report.weights_hash == file_hash(config.run_dir / ADAPTER / "adapter_model.safetensors")
     write_report(config.results_dir, report)
     assert read_report(config.results_dir) == report
     raw = json.loads((config.results_dir / "report.json").read_text())
     assert set(raw["models"]["student"]["call_accuracy"]) == {"value", "low", "high", "n"}
     assert all(model.closed for model in models.values())
+
+
+async def test_the_report_names_the_weights_of_a_student_tuned_whole(tmp_path, models):
+    config = workspace(tmp_path, [lamp(1)])
+    adapter(config.run_dir, method="full", rank=0)
+    merged = config.run_dir / MERGED
+    merged.mkdir()
+    (merged / "config.json").write_text("{}")
+    (merged / "model.safetensors").write_bytes(b"one")
+    before = summarise(await run(config)).weights_hash
+    (merged / "model.safetensors").write_bytes(b"two")
+    after = summarise(await run(config)).weights_hash
+    assert before and after and before != after
 
 
 async def test_a_second_run_asks_nothing(tmp_path, models):
